@@ -1,0 +1,84 @@
+"""Every example that the documentation shows is run: README, further pages, and docstrings, found by glob."""
+
+import doctest
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WORKBENCH = str(Path(sys.executable).with_name("workbench"))
+WITH_EXAMPLES = sorted(
+    path.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for path in (REPOSITORY / "workbench").rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[int, str]]:
+    """The fenced blocks of a page in these languages, each with the line number of its first line."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = FENCE.finditer(text)
+    return [(text.count("\n", 0, block.start(2)) + 1, block[2]) for block in found if block[1] in languages]
+
+
+def commands(page: Path) -> list[tuple[int, str]]:
+    """The `workbench …` lines in the shell blocks of a page, each with the line number of its block.
+
+    `workbench lab` does not end; the browser tests open it.
+    """
+    lines = [
+        (number, line.strip().removeprefix("$ "))
+        for number, block in blocks(page, "bash", "sh", "shell", "console")
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    return [(n, line) for n, line in lines if line.startswith("workbench ") and line.split()[1] != "lab"]
+
+
+COMMANDS = [(page.name, number, line) for page in PAGES for number, line in commands(page)]
+
+
+@pytest.fixture
+def beside_the_data(tmp_path, monkeypatch) -> Path:
+    """A working directory where the checkout's data is found, and nothing written reaches the checkout."""
+    (tmp_path / "data").symlink_to(REPOSITORY / "data", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_shows_python_or_a_command_that_can_be_run():
+    readme = REPOSITORY / "README.md"
+    assert readme.is_file(), "there is no README.md"
+    assert blocks(readme, "python") or commands(readme), "README.md has no ```python block and no `workbench` command"
+
+
+@pytest.mark.usefixtures("beside_the_data")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_on_a_page_runs_from_top_to_bottom(page):
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for number, block in blocks(page, "python"):
+        padding = "\n" * (number - 1)  # so that a traceback names the line of the page
+        exec(compile(padding + block, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize(("page", "number", "line"), COMMANDS, ids=[f"{p}:{n}" for p, n, _ in COMMANDS])
+def test_a_command_on_a_page_runs(page, number, line, beside_the_data):
+    command = [WORKBENCH, *shlex.split(line, comments=True)[1:]]
+    done = subprocess.run(
+        command, cwd=beside_the_data, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{page}, line {number}: {line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+@pytest.mark.usefixtures("beside_the_data")
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_in_docstrings_print_what_they_say(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted > 0, f"{name} holds >>> but no example that doctest finds"
+    assert result.failed == 0, f"{result.failed} of {result.attempted} examples in {name} failed; see the output above"

@@ -1,0 +1,70 @@
+"""Measured settings of a compressed model, and the ones among them that no other beats."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from workbench.compress.evaluate import Estimate
+from workbench.compress.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of the bonds with what it stores and how it did.
+
+    `kept_params` and `kept_total` are shares of the dense numbers, of the block matrices and of the whole
+    model. `bytes` counts the numbers as the model holds them. `seconds` is the time spent scoring.
+    """
+
+    recipe: Recipe
+    bonds: tuple[tuple[str, int], ...]
+    kept_params: float
+    kept_total: float
+    n_params: int
+    bytes: int
+    estimate: Estimate
+    seconds: float
+
+    @property
+    def setting(self) -> tuple:
+        """What was set, apart from what came of it."""
+        return self.recipe, self.bonds
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean loss a token."""
+        return self.estimate.perplexity
+
+    @property
+    def perplexity_ratio(self) -> float:
+        """Perplexity over the dense model's on the same tokens."""
+        return self.estimate.ratio
+
+    def as_dict(self) -> dict:
+        """Every number by name, for JSON."""
+        row = {name: value for name, value in asdict(self).items() if name not in ("estimate", "bonds", "recipe")}
+        score = self.estimate
+        return (
+            asdict(self.recipe)
+            | row
+            | {
+                "bonds": dict(self.bonds),
+                "perplexity": score.perplexity,
+                "dense_perplexity": score.dense_perplexity,
+                "perplexity_ratio": score.ratio,
+                "perplexity_ratio_error": score.ratio_error,
+                "accuracy": score.accuracy,
+                "dense_accuracy": score.dense_accuracy,
+                "top1_agreement": score.top1_agreement,
+                "kl": score.kl,
+                "n_tokens": score.n_tokens,
+            }
+        )
+
+
+def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points that no other beats in both numbers stored and perplexity, smallest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.n_params, point.perplexity)):
+        if not front or point.perplexity < front[-1].perplexity:
+            front.append(point)
+    return tuple(front)

@@ -1,0 +1,127 @@
+"""Compressed models on disk: factors in safetensors, beside a dense checkpoint that plain transformers reads."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from workbench.compress.layers import BondLinear
+from workbench.decompose.low_rank import LowRank
+from workbench.decompose.operator import TrainOperator
+from workbench.decompose.protocol import Decomposition
+from workbench.decompose.train import TensorTrain
+from workbench.spectrum import Spectrum
+from workbench.transformer.load import COMPRESSED, LanguageModel, check_safetensors, check_weights, no_progress_bar
+from workbench.transformer.matrices import BlockMatrix, block_matrices, linear, replace_module, shared_copy
+from workbench.whole_files import new_directory, write_json, write_tensors
+
+_FORMAT = 1
+
+
+def export(lm: LanguageModel, layers: Mapping[str, BondLinear], out: Path, record: Mapping) -> Path:
+    """Writes the compressed `lm` to the new directory `out` and returns it.
+
+    `out` itself loads in this library (factors at the present cut); `out/dense` holds the same matrices
+    multiplied out, for plain transformers. A matrix whose factors would be larger is stored multiplied out
+    in both. All or nothing: an interrupt or a full disk leaves no `out`.
+    Raises FileExistsError if `out` exists.
+    """
+    matrices = block_matrices(lm.model)
+    dense = _densified(lm.model, matrices, layers)
+    factored = {name: layer for name, layer in layers.items() if layer.n_params < _dense_params(layer)}
+    tensors = dict(dense.named_parameters())
+    described = {}
+    for name, layer in factored.items():
+        path = matrices[name].path
+        del tensors[f"{path}.weight"]
+        stored, described[name] = _described(layer.now)
+        described[name]["path"] = path
+        tensors |= {f"{path}.{key}": tensor for key, tensor in stored.items()}
+    with new_directory(out) as temporary, no_progress_bar():
+        write_tensors(temporary / "model.safetensors", tensors, {"format": "workbench"})
+        lm.model.config.save_pretrained(temporary)  # pyright: ignore
+        lm.tokenizer.save_pretrained(temporary)
+        dense.save_pretrained(temporary / "dense")  # pyright: ignore
+        lm.tokenizer.save_pretrained(temporary / "dense")
+        write_json(temporary / COMPRESSED, {"format": _FORMAT, "name": lm.name, "layers": described} | dict(record))
+    return out
+
+
+def load_compressed(path: Path, device: torch.device) -> LanguageModel:
+    """The model that `export` wrote to `path`, its matrices as factors.
+
+    Raises ValueError, naming the file, if the directory is damaged or incomplete.
+    """
+    record = json.loads((path / COMPRESSED).read_text(encoding="utf-8"))
+    if record.get("format") != _FORMAT:
+        raise ValueError(f"{path / COMPRESSED} has format {record.get('format')!r}; this version reads {_FORMAT}.")
+    check_safetensors(path / "model.safetensors")
+    tensors = load_file(path / "model.safetensors", device=str(device))
+    config = AutoConfig.from_pretrained(path)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    matrices = block_matrices(model)
+    for name, description in record["layers"].items():
+        matrix = matrices[name]
+        uncut = _decomposition(f"{path}: {name}", description, tensors, matrix.path)
+        bias = tensors.pop(f"{matrix.path}.bias", None)
+        replace_module(model, matrix.path, BondLinear(None, bias, uncut))
+    expected = {name for name, _ in model.named_parameters()} - {
+        f"{matrices[name].path}.bias" for name in record["layers"]
+    }
+    if expected != set(tensors):
+        strange = sorted(expected ^ set(tensors))
+        raise ValueError(f"{path} has other tensors than its {COMPRESSED} says, such as {strange[0]}; export it again.")
+    model.load_state_dict(tensors, strict=False)
+    model.tie_weights()
+    check_weights(path, model)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    name = f"{record['name']} ({path.name})"
+    return LanguageModel(name, str(path), model.to(device).eval().requires_grad_(False), tokenizer)
+
+
+def _densified(model: nn.Module, matrices: Mapping[str, BlockMatrix], layers: Mapping[str, BondLinear]) -> nn.Module:
+    """A copy of the model whose cut matrices are multiplied out; everything else is shared."""
+    copy = shared_copy(model)
+    for name, layer in layers.items():
+        if not layer.bypassed:
+            matrix = matrices[name]
+            replace_module(copy, matrix.path, linear(layer.now.dense(), matrix.bias, matrix.module))
+    return copy
+
+
+def _dense_params(layer: BondLinear) -> int:
+    out_features, in_features = layer.uncut.shape
+    return out_features * in_features
+
+
+def _described(now: Decomposition) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a decomposition by short names, and what else is needed to make it again."""
+    spectra = {f"spectrum.{index}": spectrum.values for index, spectrum in enumerate(now.spectra)}
+    norms = [spectrum.norm for spectrum in now.spectra]
+    if isinstance(now, LowRank):
+        return {"left": now.left, "right": now.right} | spectra, {"kind": "LowRank", "norms": norms}
+    if isinstance(now, TrainOperator):
+        cores = {f"core.{index}": core for index, core in enumerate(now.train.cores)}
+        dims = {"out_dims": now.out_dims, "in_dims": now.in_dims}
+        return cores | spectra, {"kind": "TrainOperator", "norms": norms} | dims
+    raise TypeError(f"a {type(now).__name__} has no form on disk.")
+
+
+def _decomposition(label: str, description: dict, tensors: dict[str, Tensor], path: str) -> Decomposition:
+    """Takes one decomposition's tensors out of `tensors`."""
+
+    def taken(name: str) -> Tensor:
+        try:
+            return tensors.pop(f"{path}.{name}")
+        except KeyError:
+            raise ValueError(f"{label} lacks the tensor {path}.{name}; export it again.") from None
+
+    spectra = tuple(Spectrum(taken(f"spectrum.{index}"), norm) for index, norm in enumerate(description["norms"]))
+    if description["kind"] == "LowRank":
+        return LowRank(taken("left"), taken("right"), spectra[0])
+    cores = tuple(taken(f"core.{index}") for index in range(len(spectra) + 1))
+    return TrainOperator(TensorTrain(cores, spectra), tuple(description["out_dims"]), tuple(description["in_dims"]))

@@ -1,0 +1,85 @@
+"""What a layer asks of a decomposed weight, whatever its form."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.spectrum import Spectrum
+
+
+class Decomposition(Protocol):
+    """A weight matrix (out, in) held as factors that any cut of its bond only slices (nested)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of the matrix it stands for."""
+        ...
+
+    @property
+    def bond(self) -> int:
+        """The size of the largest bond as it is cut now."""
+        ...
+
+    @property
+    def full_bond(self) -> int:
+        """The size of the largest bond, uncut."""
+        ...
+
+    @property
+    def n_params(self) -> int:
+        """Numbers stored at this cut."""
+        ...
+
+    @property
+    def spectra(self) -> tuple[Spectrum, ...]:
+        """The spectrum at each bond, uncut."""
+        ...
+
+    def truncate(self, bond: int) -> "Decomposition":
+        """The same decomposition with every bond cut to at most `bond`, as views."""
+        ...
+
+    def to(self, device: torch.device) -> "Decomposition":
+        """The same decomposition with its tensors on `device`."""
+        ...
+
+    def bond_within(self, n_params: int | float) -> int:
+        """The largest bond that stores at most `n_params` numbers, and at least 1."""
+        ...
+
+    def error_bound(self) -> float:
+        """At most this norm, that of `spectra`, was dropped by this cut."""
+        ...
+
+    def dense(self) -> Float[Tensor, "out in"]:
+        """The matrix this cut stands for."""
+        ...
+
+    def dense_cost(self) -> int:
+        """Multiply-adds of `dense`."""
+        ...
+
+    def apply(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """`x @ dense().T`, through the factors."""
+        ...
+
+    def apply_cost(self) -> int:
+        """Multiply-adds of `apply` for one row of x."""
+        ...
+
+    def merged(self) -> "Decomposition":
+        """The same matrix in two factors, those quickest to apply; itself if it has no more."""
+        ...
+
+    def merged_costs(self) -> tuple[int, int]:
+        """Multiply-adds of `merged`, 0 if there is nothing to merge, and of its `apply` for one row."""
+        ...
+
+
+if TYPE_CHECKING:
+    from workbench.decompose.low_rank import LowRank
+    from workbench.decompose.operator import TrainOperator
+
+    _forms: tuple[type[Decomposition], ...] = (LowRank, TrainOperator)

@@ -1,0 +1,110 @@
+"""One state of the compression explorer, as numbers: what the script prints, the test asserts and the plots draw."""
+
+from dataclasses import dataclass
+
+from workbench.compress.curve import Point, pareto
+from workbench.compress.layers import BondLinear
+from workbench.compress.recipe import Recipe
+
+FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """One matrix at its present bond.
+
+    `discarded_weight` is in the metric's norm, 0 to 1: exact for one bond, a bound for more.
+    """
+
+    name: str
+    bond: int
+    full_bond: int
+    discarded_weight: float
+    n_params: int
+    dense_params: int
+
+    @property
+    def block(self) -> int:
+        """The block's number."""
+        return int(self.name.split(".")[1])
+
+    @property
+    def kind(self) -> str:
+        """The matrix's name within its block."""
+        return self.name.rsplit(".", 1)[1]
+
+
+def layer_state(name: str, layer: BondLinear) -> LayerState:
+    """The numbers of one running layer. Across the bonds of a train the discarded weights add up to a bound."""
+    out_features, in_features = layer.uncut.shape
+    cuts = ((spectrum, min(layer.now.bond, len(spectrum))) for spectrum in layer.uncut.spectra)
+    discarded = min(1.0, sum(spectrum.discarded_weight(cut) for spectrum, cut in cuts))
+    return LayerState(
+        name, layer.now.bond, layer.uncut.full_bond, discarded, layer.n_params, out_features * in_features
+    )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Everything that the views of one setting show.
+
+    `values` are the singular values at the selected matrix's bond (its widest one, for a train), largest
+    first; `cut` is how many are kept. `point` is the newest estimate of the present setting, None before
+    the first; `history` holds the settled points, oldest first, and `front` those none of them beats.
+    """
+
+    model: str
+    device: str
+    recipe: Recipe
+    layers: tuple[LayerState, ...]
+    selected: str
+    values: tuple[float, ...]
+    cut: int
+    kept_params: float
+    n_params: int
+    dense_n_params: int
+    bytes: int
+    dense_bytes: int
+    dense_perplexity: float | None
+    point: Point | None
+    history: tuple[Point, ...]
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """The settled points that no other beats."""
+        return pareto(self.history)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of matrices, in the order of a block."""
+        return tuple(dict.fromkeys(layer.kind for layer in self.layers))
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks there are."""
+        return 1 + max(layer.block for layer in self.layers)
+
+    def kept_of(self, kind: str) -> float:
+        """The share of the numbers of one kind of matrix that is stored."""
+        chosen = [layer for layer in self.layers if layer.kind == kind]
+        return sum(layer.n_params for layer in chosen) / sum(layer.dense_params for layer in chosen)
+
+    def heatmap(self) -> list[list[float]]:
+        """Discarded weight by kind (rows) and block (columns), never below `FLOOR`: its views are logarithmic."""
+        table = {(layer.kind, layer.block): max(FLOOR, layer.discarded_weight) for layer in self.layers}
+        return [[table[kind, block] for block in range(self.n_blocks)] for kind in self.kinds]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.model} on {self.device}: {self.recipe.method} in the {self.recipe.metric} metric",
+            f"block matrices kept {self.kept_params:.1%}, {self.n_params:,} of {self.dense_n_params:,} numbers, "
+            f"{self.bytes / 2**20:.1f} of {self.dense_bytes / 2**20:.1f} MiB",
+        ]
+        if self.point is not None:
+            score = self.point.estimate
+            lines.append(
+                f"perplexity {score.perplexity:.3f} ({score.ratio:.3f} ± {score.ratio_error:.3f} of dense), "
+                f"next-token accuracy {score.accuracy:.1%}, top-1 agreement {score.top1_agreement:.1%}, "
+                f"on {score.n_tokens:,} tokens"
+            )
+        return "\n".join(lines)

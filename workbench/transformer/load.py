@@ -1,0 +1,148 @@
+"""A language model and its tokenizer, from the one shipped here, a directory, or the hub: safetensors only."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+
+from workbench.transformer.corpus import BUNDLED, bundled_path
+from workbench.transformer.matrices import resolve_device
+
+COMPRESSED = "compressed.json"  # its presence marks a directory written by `CompressionLab.export`
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A causal language model ready to run: float32, evaluation mode, no gradients.
+
+    `source` is what `load` was given: loading it again gives the same model.
+    """
+
+    name: str
+    source: str
+    model: PreTrainedModel | nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def context(self) -> int:
+        """The longest input in tokens."""
+        return int(self.model.config.max_position_embeddings)  # pyright: ignore
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+
+def load(name: str | Path, device: str = "auto") -> LanguageModel:
+    """The model called `name`: "pygpt" (shipped here), a directory, or a hub id such as "gpt2".
+
+    A directory is a transformers checkpoint (config.json, *.safetensors, tokenizer files) or an export of
+    `CompressionLab`. Weights become float32. GPT-2 and LLaMA families.
+    Raises FileNotFoundError for a name that is nothing of these, ValueError for a checkpoint that is
+    pickled, damaged, incomplete or not finite.
+    """
+    target = resolve_device(device)
+    path = bundled_path() if str(name) == BUNDLED else Path(name)
+    if (path / COMPRESSED).exists():
+        from workbench.compress.store import load_compressed
+
+        return load_compressed(path, target)
+    if path.is_dir():
+        check_checkpoint(path)
+    elif path.exists() or str(name).startswith((".", "/", "~")) or str(name).count("/") > 1:
+        raise FileNotFoundError(
+            f"{name} is no directory with a checkpoint; give one that holds config.json and *.safetensors."
+        )
+    source = str(path) if path.is_dir() else str(name)
+    try:
+        with no_progress_bar():
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )  # pyright: ignore[reportGeneralTypeIssues]
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except OSError as error:
+        if path.is_dir():
+            raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+        raise FileNotFoundError(
+            f"{name!r} is not the shipped {BUNDLED!r}, not a directory here, and could not be had from the hub "
+            "(no such id, or no network). Give a path, or download it once with a network."
+        ) from error
+    _check_complete(source, loading)
+    check_weights(source, model)
+    label = str(name) if str(name) == BUNDLED or not path.is_dir() else path.name
+    return LanguageModel(label, str(name), model.to(target).eval().requires_grad_(False), tokenizer)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raises ValueError, naming the file, unless `path` holds a config and whole safetensors files."""
+    if not (path / "config.json").exists():
+        raise ValueError(f"{path} holds no config.json; give a transformers checkpoint directory.")
+    try:
+        json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path / 'config.json'} is not JSON ({error}); copy the checkpoint again.") from error
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
+        if pickles:
+            raise ValueError(
+                f"{path} holds {', '.join(pickles)}, a pickle, which can run code when it is read and is refused. "
+                'If you trust it, convert it once: python -c "from transformers import AutoModelForCausalLM as M; '
+                f"M.from_pretrained({str(path)!r}).save_pretrained('converted')\""
+            )
+        raise ValueError(f"{path} holds no *.safetensors file; give a checkpoint saved with save_pretrained.")
+    for file in files:
+        check_safetensors(file)
+
+
+def check_safetensors(file: Path) -> None:
+    """Raises ValueError if a safetensors file is truncated or its header does not fit its bytes."""
+    try:
+        with safe_open(file, framework="pt") as handle:
+            handle.keys()
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} is not a whole safetensors file ({error}); it has {file.stat().st_size} bytes: copy it again."
+        ) from error
+
+
+def check_weights(source: str | Path, model: nn.Module) -> None:
+    """Raises ValueError, naming the tensors, if any weight is nan or inf."""
+    bad = [name for name, tensor in model.named_parameters() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise ValueError(
+            f"{source} holds non-finite values (nan or inf) in {', '.join(bad[:3])}{more}; use another checkpoint."
+        )
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Loading a small model is no wait worth a bar in every notebook; the user's own setting comes back."""
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bar()
+
+
+def _check_complete(source: str, loading: dict) -> None:
+    missing = sorted(loading["missing_keys"])
+    mismatched = sorted(str(entry[0]) for entry in loading["mismatched_keys"])
+    if missing or mismatched:
+        listed = ", ".join((missing + mismatched)[:3])
+        raise ValueError(
+            f"{source} lacks {len(missing)} tensors of its architecture and has {len(mismatched)} of another shape "
+            f"({listed}); its config.json and its weights do not belong together."
+        )

@@ -1,0 +1,176 @@
+"""The linked charts of a compression, live in plotly: built once, then moved from frame to frame."""
+
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false, reportCallIssue=false
+# (plotly builds its attributes when it runs; pyright sees none of them)
+
+import math
+
+import plotly.graph_objects as go
+
+from workbench.compress.curve import Point
+from workbench.explore.frame import FLOOR, Frame
+from workbench.widgets.colours import DROPPED, KEPT, NOW, RECIPE_COLOURS, Theme
+
+_HEIGHT = 320
+
+
+def figures(frame: Frame) -> tuple[go.FigureWidget, go.FigureWidget, go.FigureWidget]:
+    """The trade-off, the heatmap of discarded weight, and the spectrum of the selected bond, as of `frame`."""
+    made = _trade_off(), _heatmap(frame), _spectrum()
+    for figure in made:
+        figure.update_layout(
+            height=_HEIGHT,
+            margin={"l": 70, "r": 16, "t": 44, "b": 52},
+            paper_bgcolor="rgba(0,0,0,0)",
+            plot_bgcolor="rgba(0,0,0,0)",
+            autosize=True,
+            title_font_size=14,
+        )
+    draw(made, frame)
+    return made
+
+
+def draw(made: tuple[go.FigureWidget, go.FigureWidget, go.FigureWidget], frame: Frame) -> None:
+    """Moves the three figures to `frame`, each in one update."""
+    _draw_trade_off(made[0], frame)
+    _draw_heatmap(made[1], frame)
+    _draw_spectrum(made[2], frame)
+
+
+def apply_theme(made: tuple[go.FigureWidget, ...], theme: Theme) -> None:
+    """Ink for a light or a dark page; the background stays the page's own."""
+    for figure in made:
+        figure.update_layout(template=theme.template, font_color=theme.ink)
+
+
+def _trade_off() -> go.FigureWidget:
+    figure = go.FigureWidget()
+    for (method, metric), colour in RECIPE_COLOURS.items():
+        figure.add_scatter(
+            x=[],
+            y=[],
+            mode="markers",
+            name=f"{method}, {metric}",
+            marker={"color": colour, "size": 9},
+            hoverinfo="text",
+        )
+    figure.add_scatter(
+        x=[], y=[], mode="lines", name="Pareto front", line={"color": DROPPED, "dash": "dot", "shape": "hv"}
+    )
+    figure.add_scatter(
+        x=[],
+        y=[],
+        mode="markers",
+        name="now",
+        marker={"color": NOW, "size": 13, "symbol": "diamond-open", "line": {"width": 3}},
+        error_y={"type": "data", "array": [], "color": NOW, "thickness": 2, "width": 6},
+        hoverinfo="text",
+    )
+    figure.add_hline(y=1, line={"color": DROPPED, "width": 1})
+    figure.update_layout(
+        title="Accuracy against size",
+        legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"size": 11}},
+    )
+    figure.update_xaxes(title="numbers stored, % of the dense model", range=[0, 104])
+    figure.update_yaxes(title="perplexity ÷ dense", type="log", tickformat=".3~g", nticks=6)
+    return figure
+
+
+def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
+    *by_recipe, front, now = figure.data
+    ratios = [point.perplexity_ratio for point in (*frame.history, *filter(None, [frame.point]))]
+    with figure.batch_update():
+        for trace, key in zip(by_recipe, RECIPE_COLOURS, strict=True):
+            points = [p for p in frame.history if (p.recipe.method, p.recipe.metric) == key]
+            trace.x, trace.y = [100 * p.kept_total for p in points], [p.perplexity_ratio for p in points]
+            trace.text = [_told(p) for p in points]
+        front.x = [100 * p.kept_total for p in frame.front]
+        front.y = [p.perplexity_ratio for p in frame.front]
+        here = [] if frame.point is None else [frame.point]
+        now.x, now.y = [100 * p.kept_total for p in here], [p.perplexity_ratio for p in here]
+        now.text = [_told(p) for p in here]
+        now.error_y.array = [_finite(p.estimate.ratio_error) for p in here]
+        low, high = min([0.97, *ratios]), max([1.1, *ratios])
+        # Room at the top for the legend, in the logarithm that the axis shows.
+        figure.layout.yaxis.range = [math.log10(low) - 0.01, math.log10(high) + 0.35 * math.log10(high / low)]
+
+
+def _told(point: Point) -> str:
+    score = point.estimate
+    return (
+        f"{point.recipe.method}, {point.recipe.metric}: {point.kept_params:.1%} of the block matrices<br>"
+        f"perplexity {score.perplexity:.2f}, {score.ratio:.3f} ± {_finite(score.ratio_error):.3f} of dense<br>"
+        f"accuracy {score.accuracy:.1%}, agreement {score.top1_agreement:.1%}"
+    )
+
+
+def _heatmap(frame: Frame) -> go.FigureWidget:
+    figure = go.FigureWidget()
+    figure.add_heatmap(
+        x=list(range(frame.n_blocks)),
+        y=list(frame.kinds),
+        zmin=math.log10(FLOOR),
+        zmax=0,
+        colorscale="Cividis",
+        xgap=2,
+        ygap=2,
+        hoverinfo="text",
+        colorbar={"thickness": 12, "tickvals": [-6, -4, -2, 0], "ticktext": ["10⁻⁶", "10⁻⁴", "0.01", "1"]},
+    )
+    figure.add_scatter(
+        x=[],
+        y=[],
+        mode="markers",
+        marker={"symbol": "square-open", "size": 20, "color": NOW, "line": {"width": 3}},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    figure.update_layout(title="Discarded weight (click a matrix)")
+    figure.update_xaxes(title="block", dtick=1, showgrid=False, zeroline=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
+    return figure
+
+
+def _draw_heatmap(figure: go.FigureWidget, frame: Frame) -> None:
+    table, mark = figure.data
+    chosen = next(layer for layer in frame.layers if layer.name == frame.selected)
+    told = {
+        (layer.kind, layer.block): f"{layer.name}<br>bond {layer.bond} of {layer.full_bond}<br>"
+        f"discarded weight {layer.discarded_weight:.3g}<br>{layer.n_params:,} of {layer.dense_params:,} numbers"
+        for layer in frame.layers
+    }
+    with figure.batch_update():
+        table.z = [[math.log10(value) for value in row] for row in frame.heatmap()]
+        table.text = [[told[kind, block] for block in range(frame.n_blocks)] for kind in frame.kinds]
+        mark.x, mark.y = [chosen.block], [chosen.kind]
+
+
+def _spectrum() -> go.FigureWidget:
+    figure = go.FigureWidget()
+    figure.add_scatter(x=[], y=[], mode="lines", name="kept", line={"color": KEPT, "width": 2}, fill="tozeroy")
+    figure.add_scatter(x=[], y=[], mode="lines", name="dropped", line={"color": DROPPED, "width": 2, "dash": "dot"})
+    figure.add_vline(x=1, line={"color": NOW, "width": 2})
+    figure.update_xaxes(title="singular value, by size")
+    figure.update_yaxes(title="value", type="log", exponentformat="power", nticks=6)
+    figure.update_layout(legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"size": 11}})
+    return figure
+
+
+def _draw_spectrum(figure: go.FigureWidget, frame: Frame) -> None:
+    kept, dropped = figure.data
+    places = list(range(1, len(frame.values) + 1))
+    # A logarithmic axis has no zero: values at rounding level are drawn at the floor.
+    floor = 1e-8 * max(frame.values[0], 1e-300)
+    values = [max(value, floor) for value in frame.values]
+    with figure.batch_update():
+        kept.x, kept.y = places[: frame.cut], values[: frame.cut]
+        dropped.x, dropped.y = places[max(0, frame.cut - 1) :], values[max(0, frame.cut - 1) :]
+        figure.layout.shapes[0].x0 = figure.layout.shapes[0].x1 = frame.cut + 0.5
+        figure.layout.title = f"Spectrum of {frame.selected}, cut at {frame.cut} of {len(places)}"
+        figure.layout.xaxis.range = [0, len(places) + 1]
+        top, bottom = math.log10(values[0]), math.log10(values[-1])
+        figure.layout.yaxis.range = [bottom - 0.1, top + 0.25 * max(1.0, top - bottom)]
+
+
+def _finite(error: float) -> float:
+    return 0.0 if math.isnan(error) else error

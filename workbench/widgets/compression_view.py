@@ -1,0 +1,250 @@
+"""The compression lab under the hand: sliders, linked charts, text, export. No arithmetic is done here."""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# (traits are typed when they run)
+
+import asyncio
+from collections.abc import Iterator
+from html import escape
+
+import ipywidgets as widgets
+
+from workbench.compress.recipe import METHODS, METRICS
+from workbench.explore.compression_lab import CompressionLab
+from workbench.widgets.charts import apply_theme, draw, figures
+from workbench.widgets.colours import DARK, LIGHT
+from workbench.widgets.page import Page
+
+_WIDE = widgets.Layout(width="min(560px, 98%)")
+_LABEL = {"description_width": "11em"}
+_PROMPT = 'def read_config(path):\n    """'
+
+
+class CompressionView(widgets.VBox):
+    """A `CompressionLab` to look at and to move.
+
+    Built once; every move changes traits. After a move the numbers come as a quick estimate, then finer
+    while nothing moves. Without a running event loop (a plain script) only the quick estimate is made.
+    """
+
+    def __init__(self, lab: CompressionLab, prompt: str = _PROMPT) -> None:
+        self.lab = lab
+        if lab.recipe is None:
+            lab.decompose()
+        self._task: asyncio.Task | None = None
+        self._quiet = False
+        self._build(prompt)
+        frame = lab.frame()
+        self._charts = figures(frame)
+        self.page.observe(self._theme_changed, "dark")
+        self._charts[1].data[0].on_click(self._cell_clicked)
+        self._theme_changed()
+        self._connect()
+        charts = widgets.Box(self._charts, layout=widgets.Layout(flex_flow="row wrap"))
+        for chart in self._charts:
+            chart.layout.autosize = True
+        super().__init__([self.page, *self._control_rows(), self.numbers, charts, *self._text_rows(), self.status])
+        self._show()
+        self._start()
+
+    def _build(self, prompt: str) -> None:
+        lab, frame = self.lab, self.lab.frame()
+        assert lab.recipe is not None
+        self.page = Page()
+        self.kept = widgets.FloatSlider(
+            value=round(lab.kept, 2), min=0.02, max=1.0, step=0.01, description="Whole model kept",
+            readout_format=".0%", continuous_update=True, layout=_WIDE, style=_LABEL,
+        )  # fmt: skip
+        self.kinds = {
+            kind: widgets.FloatSlider(
+                value=1.0, min=0.02, max=1.0, step=0.01, description=f"All {kind} kept",
+                readout_format=".0%", layout=_WIDE, style=_LABEL,
+            )
+            for kind in frame.kinds
+        }  # fmt: skip
+        self.selected = widgets.Dropdown(
+            options=[layer.name for layer in frame.layers], description="Matrix", layout=_WIDE, style=_LABEL
+        )
+        full = frame.layers[0].full_bond
+        self.bond = widgets.IntSlider(
+            value=full, min=1, max=full, description="Its bond dimension", layout=_WIDE, style=_LABEL
+        )
+        self.method = widgets.Dropdown(
+            options=METHODS, value=lab.recipe.method, description="Method", layout=widgets.Layout(width="16em")
+        )
+        self.metric = widgets.Dropdown(
+            options=METRICS[lab.recipe.method], value=lab.recipe.metric, description="Metric",
+            layout=widgets.Layout(width="16em"),
+        )  # fmt: skip
+        self.sites = widgets.Dropdown(
+            options=(2, 3, 4), value=lab.recipe.sites, description="Sites", layout=widgets.Layout(width="12em")
+        )
+        self.progress = widgets.IntProgress(description="ready", layout=widgets.Layout(width="16em"))
+        self.reset = widgets.Button(description="Reset", tooltip="Every bond full again")
+        self.copy = widgets.Button(description="Copy code", tooltip="The lines of Python that make this setting")
+        self.directory = widgets.Text(value="compressed-model", description="Directory", style=_LABEL)
+        self.export = widgets.Button(description="Export", tooltip="Write the compressed checkpoint")
+        self.code = widgets.Textarea(
+            description="Code", layout=widgets.Layout(width="98%", height="7em", display="none")
+        )
+        self.prompt = widgets.Textarea(
+            value=prompt, description="Prompt", style=_LABEL, layout=widgets.Layout(width="98%", height="4em")
+        )
+        self.numbers, self.status = widgets.HTML(), widgets.HTML()
+        self.original, self.present = widgets.HTML(), widgets.HTML()
+
+    def _control_rows(self) -> list[widgets.Widget]:
+        per_kind = widgets.Accordion([widgets.VBox(list(self.kinds.values()))], titles=("By kind of matrix",))
+        one = widgets.Accordion([widgets.VBox([self.selected, self.bond])], titles=("One matrix",))
+        row = widgets.Layout(flex_flow="row wrap")
+        return [
+            widgets.Box([self.method, self.metric, self.sites, self.progress], layout=row),
+            self.kept,
+            widgets.Box([per_kind, one], layout=row),
+            widgets.Box([self.reset, self.copy, self.directory, self.export], layout=row),
+            self.code,
+        ]
+
+    def _text_rows(self) -> list[widgets.Widget]:
+        half = widgets.Layout(width="49%", min_width="20em")
+        texts = [widgets.VBox([text], layout=half) for text in (self.original, self.present)]
+        return [self.prompt, widgets.Box(texts, layout=widgets.Layout(flex_flow="row wrap"))]
+
+    def _connect(self) -> None:
+        self.kept.observe(self._kept_moved, "value")
+        for slider in self.kinds.values():
+            slider.observe(self._kind_moved, "value")
+        self.bond.observe(self._bond_moved, "value")
+        self.selected.observe(lambda change: self._show(), "value")
+        self.method.observe(self._method_changed, "value")
+        for picker in (self.metric, self.sites):
+            picker.observe(lambda change: self._recipe_changed(), "value")
+        self.prompt.observe(lambda change: self._start(), "value")
+        self.reset.on_click(self._reset)
+        self.copy.on_click(lambda button: self._copy())
+        self.export.on_click(lambda button: self._export())
+
+    def _kept_moved(self, change: dict) -> None:
+        if not self._quiet:
+            self.lab.keep(change["new"])
+            self._moved(self.kept)
+
+    def _kind_moved(self, change: dict) -> None:
+        if not self._quiet:
+            kind = next(kind for kind, slider in self.kinds.items() if slider is change["owner"])
+            self.lab.keep(change["new"], f"*.{kind}")
+            self._moved(change["owner"])
+
+    def _bond_moved(self, change: dict) -> None:
+        if not self._quiet:
+            self.lab.bond[self.selected.value] = change["new"]
+            self._moved(self.bond)
+
+    def _reset(self, button: widgets.Button) -> None:
+        self.lab.reset()
+        self._moved()
+
+    def _moved(self, hand: widgets.Widget | None = None) -> None:
+        self._show(hand)
+        self._start()
+
+    def _cell_clicked(self, trace, points, state) -> None:
+        for kind, block in zip(points.ys, points.xs, strict=True):
+            chosen = (layer for layer in self.lab.frame().layers if (layer.kind, layer.block) == (kind, block))
+            self.selected.value = next(chosen).name
+
+    def _method_changed(self, change: dict) -> None:
+        was, self._quiet = self._quiet, True
+        self.metric.options = METRICS[change["new"]]
+        self._quiet = was
+        self._recipe_changed()
+
+    def _recipe_changed(self) -> None:
+        if self._quiet:
+            return
+        kept = self.kept.value
+        self.lab.decompose(self.method.value, self.metric.value, self.sites.value, self._progressed)
+        self.lab.keep(kept)
+        self._moved(self.kept)
+
+    def _progressed(self, what: str, done: int, total: int) -> None:
+        with self.progress.hold_sync():
+            self.progress.max, self.progress.value = total, done
+            self.progress.description = "ready" if done == total else what
+
+    def _theme_changed(self, change: dict | None = None) -> None:
+        apply_theme(self._charts, DARK if self.page.dark else LIGHT)
+
+    def _show(self, hand: widgets.Widget | None = None) -> None:
+        """Every view at the lab's present state; the control under the `hand` stays where the hand put it."""
+        frame = self.lab.frame(self.selected.value)
+        layer = next(layer for layer in frame.layers if layer.name == frame.selected)
+        was, self._quiet = self._quiet, True
+        self.bond.max = layer.full_bond
+        values = {self.kept: frame.kept_params, self.bond: layer.bond}
+        values |= {slider: frame.kept_of(kind) for kind, slider in self.kinds.items()}
+        for slider, value in values.items():
+            if slider is not hand:
+                slider.value = value
+        self._quiet = was
+        self.sites.layout.display = None if frame.recipe.method == "mpo" else "none"
+        lines = escape(str(frame)).split("\n")
+        self.numbers.value = f"<div role='status' aria-live='polite'>{'<br>'.join(lines)}</div>"
+        draw(self._charts, frame)
+
+    def _start(self) -> None:
+        """Begins the estimates of the present setting, and ends those of an earlier one."""
+        if self._task is not None:
+            self._task.cancel()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            next(self._steps())
+            return
+        self._task = loop.create_task(self._follow())
+        self._task.add_done_callback(self._finished)
+
+    async def _follow(self) -> None:
+        for _ in self._steps():
+            await asyncio.sleep(0.01)  # the next move of a slider is heard here
+
+    def _finished(self, task: asyncio.Task) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.status.value = f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
+
+    def _steps(self) -> Iterator[None]:
+        """The quick estimate, the text, then the finer estimates; a pause may be made, or an end, after each."""
+        points = self.lab.refine()
+        next(points)
+        self._show()
+        yield
+        prompt = self.prompt.value
+        self.original.value = _passage("Dense model", prompt, self.lab.dense_sample(prompt))
+        yield
+        for text in self.lab.write(prompt):
+            self.present.value = _passage("This setting", prompt, text)
+            yield
+        for _ in points:
+            self._show()
+            yield
+
+    def _copy(self) -> None:
+        self.code.layout.display = None
+        self.code.value = self.lab.code()
+        self.page.clipboard = self.code.value
+
+    def _export(self) -> None:
+        try:
+            out = self.lab.export(self.directory.value)
+        except (ValueError, OSError) as error:
+            self.status.value = f"<b>not exported</b>: {escape(str(error))}"
+        else:
+            self.status.value = f"written to {escape(str(out))}; its dense/ loads in plain transformers"
+
+
+def _passage(title: str, prompt: str, text: str) -> str:
+    return (
+        f"<b>{escape(title)}</b><pre style='white-space:pre-wrap;line-height:1.35;margin:0'>"
+        f"<span style='opacity:.6'>{escape(prompt)}</span>{escape(text)}</pre>"
+    )
