@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from workbench.decompose.exact import ordered_factors, right_isometry_factors
+from workbench.decompose.exact import check_finite, ordered_factors, right_isometry_factors
 from workbench.decompose.low_rank import LowRank
 from workbench.decompose.protocol import Decomposition
 
@@ -169,6 +169,12 @@ def test_a_weight_that_is_not_finite_is_refused(bad):
         LowRank.from_weight(weight)
     with pytest.raises(ValueError, match=r"the second moment of shape \(3, 3\) holds 1 non-finite values"):
         LowRank.from_weight(torch.ones(4, 3), torch.eye(3) * torch.tensor([1.0, bad, 1.0]).diag())
+
+
+def test_finite_values_whose_sum_overflows_are_accepted():
+    check_finite(torch.full((3, 4), 3e38))
+    with pytest.raises(ValueError, match="holds 2 non-finite values"):
+        check_finite(torch.tensor([1.0, float("inf"), -float("inf")]))
 
 
 def test_a_bond_that_does_not_fit_is_refused():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.run(parsed)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"workbench {parsed.command}: {error}", file=sys.stderr)
+        print(f"workbench {parsed.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
@@ -74,21 +75,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(parsed: argparse.Namespace) -> int:
-    from workbench.jupyter import open_lab
+    from workbench.jupyter import notebooks_dir, open_lab
 
-    return open_lab(parsed.notebook, parsed.port, browser=not parsed.no_browser)
+    notebook = parsed.notebook or notebooks_dir() / "00_start.ipynb"
+    return open_lab(notebook, parsed.port, browser=not parsed.no_browser)
 
 
 def _compress(parsed: argparse.Namespace) -> int:
+    from workbench.compress.budget import check_kept
+    from workbench.compress.recipe import Recipe
     from workbench.compress.windows import read_text, windows_of_lines
     from workbench.explore.compression_lab import CompressionLab
     from workbench.transformer.load import load
 
     if parsed.out is not None and parsed.out.exists():
         raise FileExistsError(f"{parsed.out} already exists and is left as it is; name a new directory.")
+    check_kept(parsed.kept)
+    Recipe(parsed.method, parsed.metric, parsed.sites)
+    if parsed.windows < 1:
+        raise ValueError(f"--windows is how many windows to score, 1 or more, not {parsed.windows}.")
     text = None if parsed.text is None else read_text(parsed.text)
     calibration = None if parsed.calibration is None else read_text(parsed.calibration)
+    start = time.perf_counter()
     lm = load(parsed.model, parsed.device)
+    loaded = time.perf_counter() - start
     if parsed.each_line:
         if text is None:
             raise ValueError("--each-line scores the lines of a text; give it with --text.")
@@ -99,10 +109,15 @@ def _compress(parsed: argparse.Namespace) -> int:
     lab.kept = parsed.kept
     point = lab.evaluate()
     result = {"model": parsed.model, "device": str(lm.device), **point.as_dict()}
-    result |= {"dense_n_params": lab.dense_n_params, "seconds": lab.seconds, "out": None}
+    seconds = {"calibrate": 0.0} | lab.seconds
+    seconds["load"] += loaded
+    result |= {"dense_n_params": lab.dense_n_params, "seconds": seconds, "out": None}
     if parsed.out is not None:
         result["out"] = str(lab.export(parsed.out))
-    print(json.dumps(result) if parsed.json else _table(result))
+    if parsed.json:
+        # JSON has no nan: the standard error of a single window is unknown.
+        result = {name: None if value != value else value for name, value in result.items()}
+    print(json.dumps(result, allow_nan=False) if parsed.json else _table(result))
     return 0
 
 

@@ -37,7 +37,7 @@ class Spectrum:
         object.__setattr__(self, "_squared_tails", tails)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return self.values.numel()
 
     def error(self, rank: int) -> float:
         """The 2-norm, in this spectrum's norm, of what a cut to `rank` drops (Eckart & Young, 1936)."""

@@ -1,5 +1,6 @@
 """How a share of parameters to keep becomes a bond for each matrix."""
 
+import math
 from collections.abc import Mapping
 
 from workbench.decompose.protocol import Decomposition
@@ -20,4 +21,4 @@ def uniform_bonds(decompositions: Mapping[str, Decomposition], kept: float) -> d
     share = check_kept(kept)
     if share == 1:
         return {name: uncut.full_bond for name, uncut in decompositions.items()}
-    return {name: uncut.bond_within(share * uncut.shape[0] * uncut.shape[1]) for name, uncut in decompositions.items()}
+    return {name: uncut.bond_within(share * math.prod(uncut.shape)) for name, uncut in decompositions.items()}

@@ -128,7 +128,7 @@ class Evaluator:
 
     def _dense_loss(self) -> float:
         total, count = 0.0, 0
-        for batch, reference in self._references.items():
+        for batch, reference in list(self._references.items()):  # a view may be scoring meanwhile
             scored = self._batch(batch)[1]
             total += float((reference.nll.double() * scored).sum())
             count += int(scored.sum())

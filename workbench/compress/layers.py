@@ -1,8 +1,8 @@
 """A weight matrix inside a running model that is cut by its bond, and runs in the cheapest of its forms."""
 
+from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,6 +10,20 @@ from torch.nn import functional
 from workbench.decompose.protocol import Decomposition
 
 Form = Literal["original", "factors", "merged", "dense"]
+
+# A number that is put in another order between two products takes the time of about this many multiply-adds.
+# Measured on CPUs: 100 where it stays in cache, 250 beyond; a GPU's bandwidth and speed give the same.
+_MOVE = 200
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """One setting of the bond, with the forms that were made for it; never changed in place, since a forward
+    pass may still be running in another thread when the bond moves on."""
+
+    now: Decomposition
+    bypassed: bool
+    made: dict[str, Decomposition | Tensor]
 
 
 class BondLinear(nn.Module):
@@ -19,14 +33,25 @@ class BondLinear(nn.Module):
     made in the first `forward` that finds it worth its multiply-adds, and kept until the next cut.
     """
 
+    _present: _Cut
+
     def __init__(self, original: nn.Module | None, bias: Tensor | None, uncut: Decomposition) -> None:
         super().__init__()
         self.original = original
         self.bias = bias if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         self.uncut = uncut
-        self.now = uncut
-        self.bypassed = original is not None
-        self._made: dict[str, Decomposition | Tensor] = {}
+        self._full_bond = uncut.full_bond
+        self._set(_Cut(uncut, original is not None, {}))
+
+    @property
+    def now(self) -> Decomposition:
+        """The decomposition at the present cut."""
+        return self._present.now
+
+    @property
+    def bypassed(self) -> bool:
+        """Whether the original layer runs, because nothing is cut."""
+        return self._present.bypassed
 
     @property
     def n_params(self) -> int:
@@ -37,21 +62,12 @@ class BondLinear(nn.Module):
 
     def cut(self, bond: int) -> None:
         """Cuts the bond; at the full bond the original layer runs. Slices only: nothing is computed."""
-        self.now = self.uncut.truncate(bond)
-        self.bypassed = self.original is not None and bond == self.uncut.full_bond
-        self._made = {}
+        now = self.uncut.truncate(bond)
+        self._set(_Cut(now, bond == self._full_bond and self.original is not None, {}))
 
     def costs(self, rows: int) -> dict[Form, int]:
         """Multiply-adds to run `rows` rows in each form, with what must first be made for it."""
-        out_features, in_features = self.uncut.shape
-        if self.bypassed:
-            return {"original": rows * out_features * in_features}
-        costs: dict[Form, int] = {"factors": rows * self.now.apply_cost()}
-        merged_build, merged_apply = self.now.merged_costs()
-        if merged_build:
-            costs["merged"] = rows * merged_apply + (0 if "merged" in self._made else merged_build)
-        costs["dense"] = rows * out_features * in_features + (0 if "dense" in self._made else self.now.dense_cost())
-        return costs
+        return self._costs(self._present, rows)
 
     def form(self, rows: int) -> Form:
         """The cheapest form for `rows` rows, by counted multiply-adds."""
@@ -60,29 +76,35 @@ class BondLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The layer's output at the present cut."""
-        if self.bypassed and self.original is not None:
+        present = self._present
+        if present.bypassed and self.original is not None:
             return self.original(x)
-        form = self.form(x.numel() // x.shape[-1])
+        costs = self._costs(present, x.numel() // x.shape[-1])
+        form = min(costs, key=costs.__getitem__)
         if form == "dense":
-            return functional.linear(x, self._dense(), self.bias)
-        runs = self._merged() if form == "merged" else self.now
-        y = runs.apply(x)
+            if "dense" not in present.made:
+                present.made["dense"] = present.now.dense()
+            return functional.linear(x, present.made["dense"], self.bias)  # pyright: ignore[reportArgumentType]
+        runs = present.now
+        if form == "merged":
+            if "merged" not in present.made:
+                present.made["merged"] = present.now.merged()
+            runs = present.made["merged"]
+        y = runs.apply(x)  # pyright: ignore[reportAttributeAccessIssue]
         return y if self.bias is None else y + self.bias
 
-    def weight_now(self) -> Float[Tensor, "out in"]:
-        """The dense matrix this cut stands for."""
-        return self._dense()
+    def _costs(self, present: _Cut, rows: int) -> dict[Form, int]:
+        out_features, in_features = self.uncut.shape
+        if present.bypassed:
+            return {"original": rows * out_features * in_features}
+        costs: dict[Form, int] = {"factors": rows * present.now.apply_cost()}
+        merged_build, merged_apply = present.now.merged_costs()
+        if merged_build:
+            costs["merged"] = rows * merged_apply + (0 if "merged" in present.made else merged_build)
+        dense_build = 0 if "dense" in present.made else present.now.dense_cost()
+        costs["dense"] = rows * out_features * in_features + dense_build
+        return costs
 
-    def _dense(self) -> Tensor:
-        if "dense" not in self._made:
-            self._made["dense"] = self.now.dense()
-        made = self._made["dense"]
-        assert isinstance(made, Tensor)
-        return made
-
-    def _merged(self) -> Decomposition:
-        if "merged" not in self._made:
-            self._made["merged"] = self.now.merged()
-        made = self._made["merged"]
-        assert not isinstance(made, torch.Tensor)
-        return made
+    def _set(self, cut: _Cut) -> None:
+        # Past nn.Module's own bookkeeping, which costs as much as the slice.
+        object.__setattr__(self, "_present", cut)

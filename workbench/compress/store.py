@@ -15,7 +15,7 @@ from workbench.decompose.operator import TrainOperator
 from workbench.decompose.protocol import Decomposition
 from workbench.decompose.train import TensorTrain
 from workbench.spectrum import Spectrum
-from workbench.transformer.load import COMPRESSED, LanguageModel, check_safetensors, check_weights, no_progress_bar
+from workbench.transformer.load import COMPRESSED, LanguageModel, check_checkpoint, check_weights, no_progress_bar
 from workbench.transformer.matrices import BlockMatrix, block_matrices, linear, replace_module, shared_copy
 from workbench.whole_files import new_directory, write_json, write_tensors
 
@@ -56,31 +56,49 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
 
     Raises ValueError, naming the file, if the directory is damaged or incomplete.
     """
-    record = json.loads((path / COMPRESSED).read_text(encoding="utf-8"))
-    if record.get("format") != _FORMAT:
-        raise ValueError(f"{path / COMPRESSED} has format {record.get('format')!r}; this version reads {_FORMAT}.")
-    check_safetensors(path / "model.safetensors")
+    record = _record(path / COMPRESSED)
+    check_checkpoint(path)
     tensors = load_file(path / "model.safetensors", device=str(device))
+    check_weights(path, tensors)
     config = AutoConfig.from_pretrained(path)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     matrices = block_matrices(model)
     for name, description in record["layers"].items():
-        matrix = matrices[name]
+        matrix = matrices.get(name)
+        if matrix is None:
+            raise ValueError(f"{path / COMPRESSED} describes {name}, which its config.json has not; export it again.")
         uncut = _decomposition(f"{path}: {name}", description, tensors, matrix.path)
+        if uncut.shape != tuple(matrix.weight.shape):
+            raise ValueError(
+                f"{path}: the factors of {name} make a matrix {uncut.shape}, and its config.json says "
+                f"{tuple(matrix.weight.shape)}; export it again."
+            )
         bias = tensors.pop(f"{matrix.path}.bias", None)
         replace_module(model, matrix.path, BondLinear(None, bias, uncut))
-    expected = {name for name, _ in model.named_parameters()} - {
-        f"{matrices[name].path}.bias" for name in record["layers"]
-    }
-    if expected != set(tensors):
-        strange = sorted(expected ^ set(tensors))
+    biases = {f"{matrices[name].path}.bias" for name in record["layers"]}
+    expected = {name: tensor.shape for name, tensor in model.named_parameters() if name not in biases}
+    stored = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != stored:
+        strange = sorted(name for name in expected | stored if expected.get(name) != stored.get(name))
         raise ValueError(f"{path} has other tensors than its {COMPRESSED} says, such as {strange[0]}; export it again.")
     model.load_state_dict(tensors, strict=False)
     model.tie_weights()
-    check_weights(path, model)
     tokenizer = AutoTokenizer.from_pretrained(path)
     name = f"{record['name']} ({path.name})"
     return LanguageModel(name, str(path), model.to(device).eval().requires_grad_(False), tokenizer)
+
+
+def _record(file: Path) -> dict:
+    """What `export` noted. Raises ValueError, naming the file, if it is something else."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        version, whole = record["format"], {"name", "layers"} <= set(record)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{file} is not the record of an export ({error}); export it again.") from error
+    if version != _FORMAT or not whole:
+        lacks = " and lacks its layers" if not whole else ""
+        raise ValueError(f"{file} has format {version!r}{lacks}; this version reads {_FORMAT}: export it again.")
+    return record
 
 
 def _densified(model: nn.Module, matrices: Mapping[str, BlockMatrix], layers: Mapping[str, BondLinear]) -> nn.Module:

@@ -78,8 +78,10 @@ def calibrated_factors(weight: Float[Tensor, "out in"], second_moment: Float[Ten
 
 def check_finite(tensor: Tensor, what: str = "weight") -> None:
     """Raises ValueError if `tensor` holds nan or inf."""
+    if torch.isfinite(tensor.sum()):  # nan and inf survive a sum, which takes a tenth of the time of looking at each
+        return
     bad = tensor.numel() - int(torch.isfinite(tensor).sum())
-    if bad:
+    if bad:  # else the sum alone has overflowed
         raise ValueError(
             f"the {what} of shape {tuple(tensor.shape)} holds {bad} non-finite values (nan or inf); "
             "a decomposition needs finite ones: check the checkpoint, or convert it from float32 again."

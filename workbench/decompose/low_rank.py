@@ -100,6 +100,10 @@ class LowRank:
         """Multiply-adds of `apply` for one row of x."""
         return self.n_params
 
+    def apply_moves(self) -> int:
+        """None: the products of a pair fit each other as they are."""
+        return 0
+
     def dense_cost(self) -> int:
         """Multiply-adds of `dense`."""
         return self.shape[0] * self.bond * self.shape[1]
@@ -111,6 +115,10 @@ class LowRank:
     def merged_costs(self) -> tuple[int, int]:
         """Multiply-adds of `merged`, none, and of its `apply` for one row of x."""
         return 0, self.apply_cost()
+
+    def merged_moves(self) -> int:
+        """None, like `apply_moves`."""
+        return 0
 
 
 def check_bond(bond: int, full_bond: int) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.decompose.exact import check_finite
-from workbench.decompose.orders import chain_order, contract_chain, sweep
+from workbench.decompose.orders import Sweep, chain_order, contract_chain, sweep
 from workbench.decompose.train import TensorTrain
 from workbench.spectrum import Spectrum
 
@@ -28,7 +28,7 @@ class TrainOperator:
     in_dims: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if self.train.shape != tuple(i * j for i, j in zip(self.out_dims, self.in_dims, strict=True)):
+        if self.train.shape != tuple([i * j for i, j in zip(self.out_dims, self.in_dims, strict=True)]):
             raise ValueError(
                 f"a train of sites {self.train.shape} does not fit outputs {self.out_dims} and inputs {self.in_dims}."
             )
@@ -91,7 +91,9 @@ class TrainOperator:
 
     def truncate(self, bond: int) -> "TrainOperator":
         """The same operator with every bond cut to at most `bond`, as views."""
-        return TrainOperator(self.train.truncate(bond), self.out_dims, self.in_dims)
+        cut = object.__new__(TrainOperator)  # unchecked, as in TensorTrain.truncate: the sites stay as they are
+        cut.__dict__.update(self.__dict__, train=self.train.truncate(bond))
+        return cut
 
     def to(self, device: torch.device) -> "TrainOperator":
         """The same operator with its tensors on `device`."""
@@ -100,14 +102,7 @@ class TrainOperator:
 
     def bond_within(self, n_params: int | float) -> int:
         """The largest cap on the bonds that stores at most `n_params` numbers, and at least 1."""
-        fits, too_large = 1, self.full_bond + 1
-        while too_large - fits > 1:
-            middle = (fits + too_large) // 2
-            if self._n_params_at(middle) <= n_params:
-                fits = middle
-            else:
-                too_large = middle
-        return fits
+        return _largest_cap(self.train.shape, self.train.full_bonds, n_params)
 
     def dense(self) -> Float[Tensor, "out in"]:
         """The matrix this cut stands for."""
@@ -135,6 +130,10 @@ class TrainOperator:
         """Multiply-adds of `apply` for one row of x."""
         return sweep(self.out_dims, self.in_dims, self._all_bonds).cost
 
+    def apply_moves(self) -> int:
+        """Numbers that `apply` puts in another order for one row of x: the result of every product."""
+        return sweep(self.out_dims, self.in_dims, self._all_bonds).moved
+
     def merged(self) -> "TrainOperator":
         """The same matrix in two cores, neighbours contracted; the split that is quickest to apply."""
         if len(self.out_dims) == 2:
@@ -154,25 +153,43 @@ class TrainOperator:
         """Multiply-adds of `merged`, 0 if there is nothing to merge, and of its `apply` for one row of x."""
         return self._merged_plan()[:2]
 
+    def merged_moves(self) -> int:
+        """`apply_moves` of `merged`."""
+        return self._merged_sweep(self._merged_plan()[2]).moved
+
     def _merged_plan(self) -> tuple[int, int, int]:
         """Multiply-adds to merge, multiply-adds of a row, and the split."""
         sites, bonds = self.train.shape, self._all_bonds
         plans = []
         for split in range(1, len(sites)):
-            outs, ins = _grouped(self.out_dims, split), _grouped(self.in_dims, split)
-            apply_cost = sweep(outs, ins, (1, bonds[split], 1)).cost
+            apply_cost = self._merged_sweep(split).cost
             build = chain_order(sites[:split], bonds[: split + 1])[0] + chain_order(sites[split:], bonds[split:])[0]
             plans.append((apply_cost, build, split))
         apply_cost, build, split = min(plans)
         return build, apply_cost, split
 
+    def _merged_sweep(self, split: int) -> Sweep:
+        """How two cores, of the sites before the split and of those after it, are applied."""
+        outs, ins = _grouped(self.out_dims, split), _grouped(self.in_dims, split)
+        return sweep(outs, ins, (1, self._all_bonds[split], 1))
+
     @property
     def _all_bonds(self) -> tuple[int, ...]:
         return (1, *self.train.bonds, 1)
 
-    def _n_params_at(self, cap: int) -> int:
-        bonds = [1, *(min(cap, full) for full in self.train.full_bonds), 1]
-        return sum(bonds[k] * site * bonds[k + 1] for k, site in enumerate(self.train.shape))
+
+@lru_cache(maxsize=4096)
+def _largest_cap(sites: tuple[int, ...], full_bonds: tuple[int, ...], n_params: int | float) -> int:
+    """The largest cap on the bonds that stores at most `n_params` numbers; layers of one shape share the search."""
+    fits, too_large = 1, max(full_bonds) + 1
+    while too_large - fits > 1:
+        cap = (fits + too_large) // 2
+        bonds = [1, *(min(cap, full) for full in full_bonds), 1]
+        if sum(bonds[k] * site * bonds[k + 1] for k, site in enumerate(sites)) <= n_params:
+            fits = cap
+        else:
+            too_large = cap
+    return fits
 
 
 @lru_cache(maxsize=1024)

@@ -33,9 +33,12 @@ def chain_order(sites: tuple[int, ...], bonds: tuple[int, ...]) -> tuple[int, in
 
 
 class Sweep(NamedTuple):
-    """An order in which x absorbs the cores: its multiply-adds a row, and the axes to contract at each step."""
+    """An order in which x absorbs the cores: its multiply-adds a row, the numbers it writes a row, all of which
+    are put in another order once, and the axes to contract at each step.
+    """
 
     cost: int
+    moved: int
     steps: tuple[tuple[int, list[int], list[int]], ...]
     out_axes: list[int]
 
@@ -63,11 +66,13 @@ def sweep(out_dims: tuple[int, ...], in_dims: tuple[int, ...], bonds: tuple[int,
 
     cost, order = cheapest(frozenset())
     legs = [("rows", 0), *(("in", k) for k in sites)]
-    steps = []
+    steps, moved = [], 0
+    sizes = {"in": in_dims, "out": out_dims, "bond": bonds}
     for site in order:
         core = [("bond", site), ("out", site), ("in", site), ("bond", site + 1)]
         shared = [leg for leg in core if leg in legs]
         steps.append((site, [legs.index(leg) for leg in shared], [core.index(leg) for leg in shared]))
         legs = [leg for leg in legs if leg not in shared] + [leg for leg in core if leg not in shared]
+        moved += math.prod(sizes[kind][k] for kind, k in legs[1:])
     outs = [("rows", 0), *(("out", k) for k in sites), ("bond", 0), ("bond", len(out_dims))]
-    return Sweep(cost, tuple(steps), [legs.index(leg) for leg in outs])
+    return Sweep(cost, moved, tuple(steps), [legs.index(leg) for leg in outs])

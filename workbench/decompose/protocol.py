@@ -1,6 +1,6 @@
 """What a layer asks of a decomposed weight, whatever its form."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.spectrum import Spectrum
 
 
+@runtime_checkable  # annotations are checked in the tests
 class Decomposition(Protocol):
     """A weight matrix (out, in) held as factors that any cut of its bond only slices (nested)."""
 
@@ -69,12 +70,20 @@ class Decomposition(Protocol):
         """Multiply-adds of `apply` for one row of x."""
         ...
 
+    def apply_moves(self) -> int:
+        """Numbers that `apply` must put in another order between its products, for one row of x."""
+        ...
+
     def merged(self) -> "Decomposition":
         """The same matrix in two factors, those quickest to apply; itself if it has no more."""
         ...
 
     def merged_costs(self) -> tuple[int, int]:
         """Multiply-adds of `merged`, 0 if there is nothing to merge, and of its `apply` for one row."""
+        ...
+
+    def merged_moves(self) -> int:
+        """`apply_moves` of `merged`."""
         ...
 
 

@@ -24,6 +24,9 @@ class Bonds(Mapping[str, int]):
             raise type(error)(f"{name}: {error}") from None
         self._moved(name, bond)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._layers()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers())
 

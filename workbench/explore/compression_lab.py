@@ -1,11 +1,10 @@
 """A transformer whose bonds can be moved, with what every move costs: the same in a script and under a widget."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Self
 
 from workbench.compress.budget import check_kept, uniform_bonds
 from workbench.compress.calibrate import Calibration, calibrate
@@ -37,11 +36,13 @@ class CompressionLab:
     """
 
     def __init__(self, lm: LanguageModel, windows: Windows, calibration_windows: Windows) -> None:
+        if any(isinstance(module, BondLinear) for module in lm.model.modules()):
+            raise ValueError(f"{lm.name} is compressed already; compress its dense/ instead, an ordinary checkpoint.")
         self.lm = lm
         self.matrices = block_matrices(lm.model)
         self.evaluator = Evaluator(lm.model, windows.shuffled())
         self.curve: tuple[Point, ...] = ()
-        self.point: Point | None = None
+        self._newest: Point | None = None
         self.recipe: Recipe | None = None
         self.bond = Bonds(lambda: self.layers, self._bond_moved)
         self._calibration_windows = calibration_windows
@@ -63,7 +64,7 @@ class CompressionLab:
         calibration: str | Windows | None = None,
         device: str = "auto",
         max_windows: int = _MAX_WINDOWS,
-    ) -> Self:
+    ) -> "CompressionLab":
         """A lab on a model by name, path, or loaded, scored on `text` (at most `max_windows` windows).
 
         Without `text` it is scored on the library modules that the shipped model never saw, and calibrated on
@@ -157,15 +158,16 @@ class CompressionLab:
 
         The last one joins `curve`, in the place of an earlier one of the same setting.
         """
-        moves, start = self._moves, time.perf_counter()
+        moves, start, point_of = self._moves, time.perf_counter(), self._point_maker()
         for estimate in self.evaluator.estimates(self._compressed):
             if self._moves != moves:
                 return
-            self.point = self._point(estimate, time.perf_counter() - start)
+            point = point_of(estimate, time.perf_counter() - start)
             if estimate.n_windows == len(self.evaluator.windows):
-                others = (old for old in self.curve if old.setting != self.point.setting)
-                self.curve = (*others, self.point)
-            yield self.point
+                others = (old for old in self.curve if old.setting != point.setting)
+                self.curve = (*others, point)
+            self._newest = point
+            yield point
 
     def evaluate(self) -> Point:
         """The present setting scored on all windows."""
@@ -238,6 +240,11 @@ class CompressionLab:
         )
 
     @property
+    def point(self) -> Point | None:
+        """The newest estimate of the present setting; None before the first."""
+        return self._newest if self._newest is not None and self._newest.setting == self._setting() else None
+
+    @property
     def n_params(self) -> int:
         """Numbers stored now, in the whole model."""
         return self.dense_n_params - self._dense_block_params + sum(layer.n_params for layer in self.layers.values())
@@ -268,20 +275,16 @@ class CompressionLab:
 
     def _moved(self, line: str) -> None:
         self._moves += 1
-        self.point = None
         if line:
             self._steps.pop(line, None)
             self._steps[line] = None
 
-    def _point(self, estimate: Estimate, seconds: float) -> Point:
+    def _setting(self) -> tuple:
+        return self._checked_recipe, tuple((name, layer.now.bond) for name, layer in self.layers.items())
+
+    def _point_maker(self) -> Callable[[Estimate, float], Point]:
+        """What makes a point of an estimate and its seconds, at the setting of this moment."""
         n_params = self.n_params
-        return Point(
-            recipe=self._checked_recipe,
-            bonds=tuple((name, layer.now.bond) for name, layer in self.layers.items()),
-            kept_params=self.kept,
-            kept_total=n_params / self.dense_n_params,
-            n_params=n_params,
-            bytes=n_params * self._item_bytes,
-            estimate=estimate,
-            seconds=seconds,
-        )
+        recipe, bonds = self._setting()
+        kept, total, size = self.kept, n_params / self.dense_n_params, n_params * self._item_bytes
+        return lambda estimate, seconds: Point(recipe, bonds, kept, total, n_params, size, estimate, seconds)

@@ -1,7 +1,9 @@
 """A language model and its tokenizer, from the one shipped here, a directory, or the hub: safetensors only."""
 
 import json
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,9 @@ from workbench.transformer.corpus import BUNDLED, bundled_path
 from workbench.transformer.matrices import resolve_device
 
 COMPRESSED = "compressed.json"  # its presence marks a directory written by `CompressionLab.export`
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+_BLOCK_WEIGHT = re.compile(r"(^|\.)(h|layers)\.\d+\..*weight$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,24 +70,29 @@ def load(name: str | Path, device: str = "auto") -> LanguageModel:
     try:
         with no_progress_bar():
             model, loading = AutoModelForCausalLM.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                source,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, with the model and the tensors named
             )  # pyright: ignore[reportGeneralTypeIssues]
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except OSError as error:
-        if path.is_dir():
-            raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+    except (OSError, ValueError) as error:
+        if path.is_dir() or isinstance(error, ValueError):
+            raise ValueError(f"{source} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
         raise FileNotFoundError(
             f"{name!r} is not the shipped {BUNDLED!r}, not a directory here, and could not be had from the hub "
             "(no such id, or no network). Give a path, or download it once with a network."
         ) from error
     _check_complete(source, loading)
-    check_weights(source, model)
+    check_weights(source, dict(model.named_parameters()))
+    model = _placed(source, model, target, device == "auto")
     label = str(name) if str(name) == BUNDLED or not path.is_dir() else path.name
-    return LanguageModel(label, str(name), model.to(target).eval().requires_grad_(False), tokenizer)
+    return LanguageModel(label, str(name), model.eval().requires_grad_(False), tokenizer)
 
 
 def check_checkpoint(path: Path) -> None:
-    """Raises ValueError, naming the file, unless `path` holds a config and whole safetensors files."""
+    """Raises ValueError, naming the file, unless `path` holds a config, a tokenizer and whole safetensors files."""
     if not (path / "config.json").exists():
         raise ValueError(f"{path} holds no config.json; give a transformers checkpoint directory.")
     try:
@@ -102,6 +111,10 @@ def check_checkpoint(path: Path) -> None:
         raise ValueError(f"{path} holds no *.safetensors file; give a checkpoint saved with save_pretrained.")
     for file in files:
         check_safetensors(file)
+    if not any((path / name).exists() for name in _TOKENIZERS):
+        raise ValueError(
+            f"{path} holds no tokenizer ({', '.join(_TOKENIZERS)}); save the model's own there with save_pretrained."
+        )
 
 
 def check_safetensors(file: Path) -> None:
@@ -115,9 +128,9 @@ def check_safetensors(file: Path) -> None:
         ) from error
 
 
-def check_weights(source: str | Path, model: nn.Module) -> None:
+def check_weights(source: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raises ValueError, naming the tensors, if any weight is nan or inf."""
-    bad = [name for name, tensor in model.named_parameters() if not bool(torch.isfinite(tensor).all())]
+    bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise ValueError(
@@ -137,12 +150,27 @@ def no_progress_bar() -> Iterator[None]:
             enable_progress_bar()
 
 
+def _placed(source: str, model: nn.Module, target: torch.device, may_choose: bool) -> nn.Module:
+    """The model on `target`; where a GPU has no room for it, on the CPU, if the device was left to us."""
+    try:
+        return model.to(target)
+    except torch.OutOfMemoryError as error:
+        size = sum(parameter.nbytes for parameter in model.parameters())
+        told = f"{source} needs {size / 2**30:.2f} GiB on {target}, which has less than that free"
+        if not may_choose:
+            raise ValueError(f"{told}; give device='cpu', or free the GPU's memory.") from error
+        warnings.warn(f"{told}; it runs on the CPU.", RuntimeWarning, stacklevel=3)
+        return model.to(torch.device("cpu"))
+
+
 def _check_complete(source: str, loading: dict) -> None:
     missing = sorted(loading["missing_keys"])
     mismatched = sorted(str(entry[0]) for entry in loading["mismatched_keys"])
-    if missing or mismatched:
-        listed = ", ".join((missing + mismatched)[:3])
+    # Other tensors beyond the architecture are harmless, such as masks of old checkpoints; whole blocks are not.
+    beyond = sorted(name for name in loading["unexpected_keys"] if _BLOCK_WEIGHT.search(name))
+    if missing or mismatched or beyond:
+        listed = ", ".join((missing + mismatched + beyond)[:3])
         raise ValueError(
-            f"{source} lacks {len(missing)} tensors of its architecture and has {len(mismatched)} of another shape "
-            f"({listed}); its config.json and its weights do not belong together."
+            f"{source} lacks {len(missing)} tensors of its architecture, has {len(mismatched)} of another shape and "
+            f"{len(beyond)} weights beyond it ({listed}); its config.json and its weights do not belong together."
         )

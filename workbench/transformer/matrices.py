@@ -107,15 +107,22 @@ def shared_copy(model: nn.Module) -> nn.Module:
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one, else the CPU; any other name is torch's own."""
+    """`auto` is the first CUDA device if there is one, else the CPU; or torch's `cpu`, `cuda`, `cuda:1`."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:1.") from error
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:1.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device here; give auto or cpu.")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices here; "
+            "give auto, cpu or cuda."
+        )
     return chosen
 
 

@@ -224,7 +224,7 @@ def _restore(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, r
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(record["step"])),
+                "step": torch.tensor(float(record["step"]), device=parameter.device),
                 "exp_avg": tensors[f"exp_avg/{name}"].to(parameter),
                 "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter),
             }

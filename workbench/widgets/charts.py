@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 
 from workbench.compress.curve import Point
 from workbench.explore.frame import FLOOR, Frame
+from workbench.widgets.axes import log_ticks
 from workbench.widgets.colours import DROPPED, KEPT, NOW, RECIPE_COLOURS, Theme
 
-_HEIGHT = 320
+_WIDTH, _HEIGHT = 400, 320
 
 
 def figures(frame: Frame) -> tuple[go.FigureWidget, go.FigureWidget, go.FigureWidget]:
@@ -19,11 +20,11 @@ def figures(frame: Frame) -> tuple[go.FigureWidget, go.FigureWidget, go.FigureWi
     made = _trade_off(), _heatmap(frame), _spectrum()
     for figure in made:
         figure.update_layout(
+            width=_WIDTH,
             height=_HEIGHT,
-            margin={"l": 70, "r": 16, "t": 44, "b": 52},
+            margin={"l": 66, "r": 14, "t": 44, "b": 52},
             paper_bgcolor="rgba(0,0,0,0)",
             plot_bgcolor="rgba(0,0,0,0)",
-            autosize=True,
             title_font_size=14,
         )
     draw(made, frame)
@@ -72,7 +73,7 @@ def _trade_off() -> go.FigureWidget:
         legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"size": 11}},
     )
     figure.update_xaxes(title="numbers stored, % of the dense model", range=[0, 104])
-    figure.update_yaxes(title="perplexity ÷ dense", type="log", tickformat=".3~g", nticks=6)
+    figure.update_yaxes(title="perplexity ÷ dense", type="log")
     return figure
 
 
@@ -92,7 +93,7 @@ def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
         now.error_y.array = [_finite(p.estimate.ratio_error) for p in here]
         low, high = min([0.97, *ratios]), max([1.1, *ratios])
         # Room at the top for the legend, in the logarithm that the axis shows.
-        figure.layout.yaxis.range = [math.log10(low) - 0.01, math.log10(high) + 0.35 * math.log10(high / low)]
+        _log_axis(figure.layout.yaxis, low * 0.98, high * (high / low) ** 0.5)
 
 
 def _told(point: Point) -> str:
@@ -109,6 +110,7 @@ def _heatmap(frame: Frame) -> go.FigureWidget:
     figure.add_heatmap(
         x=list(range(frame.n_blocks)),
         y=list(frame.kinds),
+        z=_logarithms(frame),
         zmin=math.log10(FLOOR),
         zmax=0,
         colorscale="Cividis",
@@ -139,9 +141,11 @@ def _draw_heatmap(figure: go.FigureWidget, frame: Frame) -> None:
         f"discarded weight {layer.discarded_weight:.3g}<br>{layer.n_params:,} of {layer.dense_params:,} numbers"
         for layer in frame.layers
     }
+    # Two updates: one batch that sets x of a single trace makes plotly 7 unset it in the other.
     with figure.batch_update():
-        table.z = [[math.log10(value) for value in row] for row in frame.heatmap()]
+        table.z = _logarithms(frame)
         table.text = [[told[kind, block] for block in range(frame.n_blocks)] for kind in frame.kinds]
+    with figure.batch_update():
         mark.x, mark.y = [chosen.block], [chosen.kind]
 
 
@@ -151,7 +155,7 @@ def _spectrum() -> go.FigureWidget:
     figure.add_scatter(x=[], y=[], mode="lines", name="dropped", line={"color": DROPPED, "width": 2, "dash": "dot"})
     figure.add_vline(x=1, line={"color": NOW, "width": 2})
     figure.update_xaxes(title="singular value, by size")
-    figure.update_yaxes(title="value", type="log", exponentformat="power", nticks=6)
+    figure.update_yaxes(title="value", type="log")
     figure.update_layout(legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"size": 11}})
     return figure
 
@@ -166,10 +170,21 @@ def _draw_spectrum(figure: go.FigureWidget, frame: Frame) -> None:
         kept.x, kept.y = places[: frame.cut], values[: frame.cut]
         dropped.x, dropped.y = places[max(0, frame.cut - 1) :], values[max(0, frame.cut - 1) :]
         figure.layout.shapes[0].x0 = figure.layout.shapes[0].x1 = frame.cut + 0.5
-        figure.layout.title = f"Spectrum of {frame.selected}, cut at {frame.cut} of {len(places)}"
+        figure.layout.title.text = f"{frame.selected}: cut at {frame.cut} of {len(places)}"
         figure.layout.xaxis.range = [0, len(places) + 1]
-        top, bottom = math.log10(values[0]), math.log10(values[-1])
-        figure.layout.yaxis.range = [bottom - 0.1, top + 0.25 * max(1.0, top - bottom)]
+        low, high = values[-1], values[0]
+        _log_axis(figure.layout.yaxis, low / 1.25, high * max(10.0, high / low) ** 0.35)
+
+
+def _logarithms(frame: Frame) -> list[list[float]]:
+    return [[math.log10(value) for value in row] for row in frame.heatmap()]
+
+
+def _log_axis(axis: object, low: float, high: float) -> None:
+    """Sets a logarithmic axis to the values `low` to `high`, with labels that cannot run into each other."""
+    axis.range = [math.log10(low), math.log10(high)]
+    axis.tickvals = ticks = log_ticks(low, high)
+    axis.ticktext = [f"{tick:.3g}" for tick in ticks]
 
 
 def _finite(error: float) -> float:

@@ -3,9 +3,10 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 # (traits are typed when they run)
 
-import asyncio
 from collections.abc import Iterator
 from html import escape
+from itertools import islice
+from threading import RLock
 
 import ipywidgets as widgets
 
@@ -13,6 +14,7 @@ from workbench.compress.recipe import METHODS, METRICS
 from workbench.explore.compression_lab import CompressionLab
 from workbench.widgets.charts import apply_theme, draw, figures
 from workbench.widgets.colours import DARK, LIGHT
+from workbench.widgets.latest import Latest
 from workbench.widgets.page import Page
 
 _WIDE = widgets.Layout(width="min(560px, 98%)")
@@ -24,14 +26,15 @@ class CompressionView(widgets.VBox):
     """A `CompressionLab` to look at and to move.
 
     Built once; every move changes traits. After a move the numbers come as a quick estimate, then finer
-    while nothing moves. Without a running event loop (a plain script) only the quick estimate is made.
+    while nothing moves, from a thread of their own: the sliders are heard meanwhile.
     """
 
     def __init__(self, lab: CompressionLab, prompt: str = _PROMPT) -> None:
         self.lab = lab
         if lab.recipe is None:
             lab.decompose()
-        self._task: asyncio.Task | None = None
+        self._estimates = Latest(self._steps, self._failed)
+        self._drawing = RLock()
         self._quiet = False
         self._build(prompt)
         frame = lab.frame()
@@ -41,11 +44,8 @@ class CompressionView(widgets.VBox):
         self._theme_changed()
         self._connect()
         charts = widgets.Box(self._charts, layout=widgets.Layout(flex_flow="row wrap"))
-        for chart in self._charts:
-            chart.layout.autosize = True
-        super().__init__([self.page, *self._control_rows(), self.numbers, charts, *self._text_rows(), self.status])
-        self._show()
-        self._start()
+        super().__init__([self.page, *self._control_rows(), self.numbers, self.status, charts, *self._text_rows()])
+        self._moved()
 
     def _build(self, prompt: str) -> None:
         lab, frame = self.lab, self.lab.frame()
@@ -94,13 +94,15 @@ class CompressionView(widgets.VBox):
         self.original, self.present = widgets.HTML(), widgets.HTML()
 
     def _control_rows(self) -> list[widgets.Widget]:
-        per_kind = widgets.Accordion([widgets.VBox(list(self.kinds.values()))], titles=("By kind of matrix",))
-        one = widgets.Accordion([widgets.VBox([self.selected, self.bond])], titles=("One matrix",))
+        folded = widgets.Layout(width="min(600px, 98%)")
+        kinds, one = widgets.VBox(list(self.kinds.values())), widgets.VBox([self.selected, self.bond])
+        per_kind = widgets.Accordion([kinds], titles=("By kind of matrix",), layout=folded)
+        one_matrix = widgets.Accordion([one], titles=("One matrix",), layout=folded)
         row = widgets.Layout(flex_flow="row wrap")
         return [
             widgets.Box([self.method, self.metric, self.sites, self.progress], layout=row),
             self.kept,
-            widgets.Box([per_kind, one], layout=row),
+            widgets.Box([per_kind, one_matrix], layout=row),
             widgets.Box([self.reset, self.copy, self.directory, self.export], layout=row),
             self.code,
         ]
@@ -115,11 +117,11 @@ class CompressionView(widgets.VBox):
         for slider in self.kinds.values():
             slider.observe(self._kind_moved, "value")
         self.bond.observe(self._bond_moved, "value")
-        self.selected.observe(lambda change: self._show(), "value")
+        self.selected.observe(self._matrix_chosen, "value")
         self.method.observe(self._method_changed, "value")
         for picker in (self.metric, self.sites):
             picker.observe(lambda change: self._recipe_changed(), "value")
-        self.prompt.observe(lambda change: self._start(), "value")
+        self.prompt.observe(lambda change: self._estimates.restart(), "value")
         self.reset.on_click(self._reset)
         self.copy.on_click(lambda button: self._copy())
         self.export.on_click(lambda button: self._export())
@@ -140,13 +142,19 @@ class CompressionView(widgets.VBox):
             self.lab.bond[self.selected.value] = change["new"]
             self._moved(self.bond)
 
+    def _matrix_chosen(self, change: dict) -> None:
+        self._place_controls(self.kept)
+        self._show()
+
     def _reset(self, button: widgets.Button) -> None:
         self.lab.reset()
         self._moved()
 
     def _moved(self, hand: widgets.Widget | None = None) -> None:
-        self._show(hand)
-        self._start()
+        self.status.value = ""
+        self._place_controls(hand)
+        self._show()
+        self._estimates.restart()
 
     def _cell_clicked(self, trace, points, state) -> None:
         for kind, block in zip(points.ys, points.xs, strict=True):
@@ -175,50 +183,45 @@ class CompressionView(widgets.VBox):
     def _theme_changed(self, change: dict | None = None) -> None:
         apply_theme(self._charts, DARK if self.page.dark else LIGHT)
 
-    def _show(self, hand: widgets.Widget | None = None) -> None:
-        """Every view at the lab's present state; the control under the `hand` stays where the hand put it."""
+    def _place_controls(self, hand: widgets.Widget | None = None) -> None:
+        """Every slider at its bond's present size, except the one under the `hand`: it stays where the hand put it.
+
+        Only a move places sliders. An estimate that did would pull one back from under a hand that has gone on.
+        """
         frame = self.lab.frame(self.selected.value)
         layer = next(layer for layer in frame.layers if layer.name == frame.selected)
-        was, self._quiet = self._quiet, True
-        self.bond.max = layer.full_bond
         values = {self.kept: frame.kept_params, self.bond: layer.bond}
         values |= {slider: frame.kept_of(kind) for kind, slider in self.kinds.items()}
+        was, self._quiet = self._quiet, True
+        self.bond.max = max(layer.full_bond, self.bond.value)
         for slider, value in values.items():
             if slider is not hand:
                 slider.value = value
+        self.bond.max = layer.full_bond
         self._quiet = was
         self.sites.layout.display = None if frame.recipe.method == "mpo" else "none"
-        lines = escape(str(frame)).split("\n")
-        self.numbers.value = f"<div role='status' aria-live='polite'>{'<br>'.join(lines)}</div>"
-        draw(self._charts, frame)
 
-    def _start(self) -> None:
-        """Begins the estimates of the present setting, and ends those of an earlier one."""
-        if self._task is not None:
-            self._task.cancel()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            next(self._steps())
-            return
-        self._task = loop.create_task(self._follow())
-        self._task.add_done_callback(self._finished)
+    def _show(self) -> None:
+        """The numbers and the charts at the lab's present state."""
+        with self._drawing:  # a hand and an estimate may both draw
+            frame = self.lab.frame(self.selected.value)
+            lines = escape(str(frame)).split("\n")
+            self.numbers.value = f"<div role='status' aria-live='polite'>{'<br>'.join(lines)}</div>"
+            draw(self._charts, frame)
 
-    async def _follow(self) -> None:
-        for _ in self._steps():
-            await asyncio.sleep(0.01)  # the next move of a slider is heard here
+    def settle(self, seconds: float | None = None) -> None:
+        """Waits until the present setting is scored on all windows; for scripts and tests."""
+        self._estimates.settle(seconds)
 
-    def _finished(self, task: asyncio.Task) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.status.value = f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
+    def _failed(self, error: BaseException) -> None:
+        self.status.value = f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
 
     def _steps(self) -> Iterator[None]:
-        """The quick estimate, the text, then the finer estimates; a pause may be made, or an end, after each."""
+        """The quick estimate, the text, then the finer estimates; a newer move ends it at any yield."""
         points = self.lab.refine()
-        next(points)
-        self._show()
-        yield
+        for _ in islice(points, 1):
+            self._show()
+            yield
         prompt = self.prompt.value
         self.original.value = _passage("Dense model", prompt, self.lab.dense_sample(prompt))
         yield
