@@ -61,7 +61,8 @@ class _Reference:
 
     nll: Float[Tensor, "b t"]
     best: Int[Tensor, "b t"]
-    negentropy: Float[Tensor, "b t"]
+    lse: Float[Tensor, "b t"]
+    mean_logit: Float[Tensor, "b t"]
     p: Float[Tensor, "b t v"] | None
     hidden: Float[Tensor, "b t d"] | None
 
@@ -102,8 +103,11 @@ class Evaluator:
                 logits = model(tokens[:, :-1], use_cache=False).logits.float()
                 nll, lse = _losses(logits, targets)
                 best = logits.argmax(-1)
-                # KL(p|q) = Σ p log p - Σ p logits + logsumexp(logits): one pass, nothing of size v is made.
-                kl = reference.negentropy - _mean_logit(self._probabilities(reference), logits) + lse
+                # KL(p|q) = Σ p (dense logits - logits) + difference of their logsumexps: one pass, nothing of size v
+                # is made, and equal logits give 0 exactly.
+                kl = (reference.mean_logit - _mean_logit(self._probabilities(reference), logits)) + (
+                    lse - reference.lse
+                )
                 hits = [best == targets, reference.best == targets, best == reference.best]
                 totals += (torch.stack([*(hit.double() for hit in hits), kl.double()]) * scored).sum((1, 2)).cpu()
                 drops = ((nll - reference.nll).double() * scored).sum(1)
@@ -147,11 +151,11 @@ class Evaluator:
                 logits = self._logits(hidden)
                 nll, lse = _losses(logits, tokens[:, 1:])
                 p = (logits - lse[..., None]).exp()
-                negentropy = _mean_logit(p, logits) - lse
+                mean_logit = _mean_logit(p, logits)
                 keep = self._kept_bytes + p.nbytes <= _KEPT_BYTES
                 self._kept_bytes += p.nbytes if keep else 0
                 kept = (p, None) if keep else (None, hidden)
-                self._references[batch] = _Reference(nll, logits.argmax(-1), negentropy, *kept)
+                self._references[batch] = _Reference(nll, logits.argmax(-1), lse, mean_logit, *kept)
         return self._references[batch]
 
     def _probabilities(self, reference: _Reference) -> Tensor:
