@@ -40,7 +40,7 @@ def charts(page: Page) -> dict:
 def settled(page: Page, n_windows: int = 8) -> str:
     """The numbers once every window is scored: each holds 255 scored tokens."""
     status = page.get_by_role("status").filter(has_text="perplexity")
-    expect(status).to_contain_text(f"on {n_windows * 255:,} tokens")
+    expect(status).to_contain_text(f"on {n_windows * 255:,} tokens", timeout=60_000)
     return status.inner_text()
 
 
@@ -65,7 +65,6 @@ def test_dragging_the_slider_moves_every_linked_view(view):
         view.mouse.move(x - 12 * step, y)
     view.mouse.up()
     view.wait_for_function(f"(old) => JSON.stringify(({CHARTS})().heatmap) !== old", arg=json.dumps(before["heatmap"]))
-    expect(view.get_by_role("status").filter(has_text="perplexity")).not_to_have_text(numbers)
     after_numbers = settled(view)
     after = charts(view)
     assert after["now"][0] < before["now"][0], "fewer numbers are stored"

@@ -20,7 +20,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     for digits in range(-first, 4 - first):
         for step in (5, 2, 1):
             size = step * 10.0**-digits
-            inside = [round(n * size, 12) for n in range(math.ceil(low / size), math.floor(high / size) + 1)]
-            if 3 <= len(inside) <= most:
-                return inside
+            begin, end = math.ceil(low / size), math.floor(high / size)
+            if 3 <= end - begin + 1 <= most:
+                return [round(n * size, 12) for n in range(begin, end + 1)]
     return [low, high]
