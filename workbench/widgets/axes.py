@@ -6,12 +6,12 @@ import math
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """At most `most` round values from `low` to `high`, as even as their logarithms allow; at least two.
 
-    The finest of 1-2-5 steps, powers of ten, or every other power that is not too many; within less than
+    The finest of 1-2-5 or 1-3 steps, powers of ten, or every other power that is not too many; within less than
     a factor of two, evenly spaced round numbers.
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     powers = range(first, last + 1)
-    candidates = [[m * 10.0**p for p in powers for m in (1, 2, 5)]]
+    candidates = [[m * 10.0**p for p in powers for m in steps] for steps in ((1, 2, 5), (1, 3))]
     candidates += [[10.0**p for p in powers if p % every == 0] for every in (1, 2, 3, 4)]
     for values in candidates:
         inside = [value for value in values if low <= value <= high]

@@ -36,6 +36,7 @@ class CompressionView(widgets.VBox):
         self._estimates = Latest(self._steps, self._failed)
         self._drawing = RLock()
         self._quiet = False
+        self._placed: dict[widgets.Widget, float] = {}
         self._build(prompt)
         frame = lab.frame()
         self._charts = figures(frame)
@@ -126,19 +127,27 @@ class CompressionView(widgets.VBox):
         self.copy.on_click(lambda button: self._copy())
         self.export.on_click(lambda button: self._export())
 
+    def _by_hand(self, change: dict) -> bool:
+        """Whether a slider's change is news: not one made here, nor the page's echo of it, rounded to its step."""
+        slider, value = change["owner"], change["new"]
+        news = not self._quiet and abs(value - self._placed.get(slider, -1)) > slider.step / 2
+        if news:
+            self._placed[slider] = value
+        return news
+
     def _kept_moved(self, change: dict) -> None:
-        if not self._quiet:
+        if self._by_hand(change):
             self.lab.keep(change["new"])
             self._moved(self.kept)
 
     def _kind_moved(self, change: dict) -> None:
-        if not self._quiet:
+        if self._by_hand(change):
             kind = next(kind for kind, slider in self.kinds.items() if slider is change["owner"])
             self.lab.keep(change["new"], f"*.{kind}")
             self._moved(change["owner"])
 
     def _bond_moved(self, change: dict) -> None:
-        if not self._quiet:
+        if self._by_hand(change):
             self.lab.bond[self.selected.value] = change["new"]
             self._moved(self.bond)
 
@@ -196,7 +205,7 @@ class CompressionView(widgets.VBox):
         self.bond.max = max(layer.full_bond, self.bond.value)
         for slider, value in values.items():
             if slider is not hand:
-                slider.value = value
+                slider.value = self._placed[slider] = round(value, 2)
         self.bond.max = layer.full_bond
         self._quiet = was
         self.sites.layout.display = None if frame.recipe.method == "mpo" else "none"
