@@ -13,7 +13,7 @@ import torch
 # All before the first import of workbench or transformers: each is read once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "agg")
-jaxtyping.install_import_hook("workbench", "beartype.beartype")
+jaxtyping.install_import_hook("workbench", "checked_types.checked")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

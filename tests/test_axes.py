@@ -1,6 +1,7 @@
 """Labels of logarithmic axes: few, round, inside, and quickly found."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ def test_ticks_are_two_to_six_in_order_and_inside_the_axis(low_exponent, decades
     low, high = 10.0**low_exponent, 10.0 ** (low_exponent + decades)
     ticks = log_ticks(low, high)
     assert 2 <= len(ticks) <= 6
-    assert all(a < b for a, b in zip(ticks, ticks[1:], strict=False))
+    assert all(a < b for a, b in pairwise(ticks))
     assert low * (1 - 1e-9) <= ticks[0]
     assert ticks[-1] <= high * (1 + 1e-9)
 
@@ -22,7 +23,7 @@ def test_ticks_are_two_to_six_in_order_and_inside_the_axis(low_exponent, decades
 @given(st.floats(-8, 4), st.floats(1, 9))
 def test_over_a_decade_or_more_no_two_labels_are_nearer_than_a_tenth_of_the_axis(low_exponent, decades):
     ticks = log_ticks(10.0**low_exponent, 10.0 ** (low_exponent + decades))
-    gaps = [math.log10(b / a) for a, b in zip(ticks, ticks[1:], strict=False)]
+    gaps = [math.log10(b / a) for a, b in pairwise(ticks)]
     assert min(gaps) >= 0.1 * decades
 
 

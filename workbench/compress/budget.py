@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from workbench.decompose.protocol import Decomposition
 
 
-def check_kept(kept: float) -> float:
+def check_kept(kept: object) -> float:
     """`kept` as a float. Raises ValueError unless it is in (0, 1]."""
     if isinstance(kept, bool) or not isinstance(kept, int | float) or not 0 < kept <= 1:
         raise ValueError(f"kept is the share of parameters to keep, above 0 and up to 1, not {kept!r}.")

@@ -121,7 +121,7 @@ class LowRank:
         return 0
 
 
-def check_bond(bond: int, full_bond: int) -> None:
+def check_bond(bond: object, full_bond: int) -> None:
     """Raises ValueError, or TypeError for what is no whole number, if a bond of `full_bond` cannot be cut to `bond`."""
     if not isinstance(bond, int) or isinstance(bond, bool):
         raise TypeError(f"a bond dimension is a whole number, not {bond!r}.")

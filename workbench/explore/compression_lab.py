@@ -111,10 +111,10 @@ class CompressionLab:
             self._partial = (recipe, {})
         with timed(self.seconds, "decompose"), shown(progress) as told:
             uncut = decompose_all(recipe, self.matrices, self._calibration, self._partial[1], told)
-        self._layers = {}
+        layers = {name: BondLinear(matrix.module, matrix.bias, uncut[name]) for name, matrix in self.matrices.items()}
         for name, matrix in self.matrices.items():
-            self._layers[name] = BondLinear(matrix.module, matrix.bias, uncut[name])
-            replace_module(self._compressed, matrix.path, self._layers[name])
+            replace_module(self._compressed, matrix.path, layers[name])
+        self._layers = layers
         self.recipe = recipe
         self._steps = {}
         self._moved("")
@@ -170,9 +170,12 @@ class CompressionLab:
             yield point
 
     def evaluate(self) -> Point:
-        """The present setting scored on all windows."""
+        """The present setting scored on all windows. Raises RuntimeError if a bond is moved meanwhile."""
         with timed(self.seconds, "evaluate"):
-            return list(self.refine())[-1]
+            points = list(self.refine())
+        if not points or points[-1].estimate.n_windows < len(self.evaluator.windows):
+            raise RuntimeError("a bond was moved while the setting was being scored; evaluate again.")
+        return points[-1]
 
     def sample(self, prompt: str, n_tokens: int = 40, seed: int = 0) -> tuple[str, str]:
         """The continuation of `prompt` by the dense model and by the present one, with the same random draws."""

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator
 from html import escape
-from itertools import islice
+from itertools import chain, islice
 from threading import RLock
 
 import ipywidgets as widgets
@@ -234,7 +234,7 @@ class CompressionView(widgets.VBox):
         prompt = self.prompt.value
         self.original.value = _passage("Dense model", prompt, self.lab.dense_sample(prompt))
         yield
-        for text in self.lab.write(prompt):
+        for text in chain([""], self.lab.write(prompt)):  # a model may end at once: then nothing is what it writes
             self.present.value = _passage("This setting", prompt, text)
             yield
         for _ in points:
