@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from workbench.decompose.exact import calibrated_factors, ordered_factors
 from workbench.spectrum import Spectrum
@@ -92,9 +93,9 @@ class LowRank:
         """The matrix this cut stands for. Cost: out · r · in multiply-adds."""
         return self.left @ self.right
 
-    def apply(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """`x @ dense().T`, through the bond. Cost: r (out + in) multiply-adds a row of x."""
-        return (x @ self.right.T) @ self.left.T
+    def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
+        """`x @ dense().T + bias`, through the bond. Cost: r (out + in) multiply-adds a row of x."""
+        return functional.linear(functional.linear(x, self.right), self.left, bias)
 
     def apply_cost(self) -> int:
         """Multiply-adds of `apply` for one row of x."""

@@ -112,8 +112,8 @@ class TrainOperator:
         """Multiply-adds of `dense`."""
         return chain_order(self.train.shape, self._all_bonds)[0]
 
-    def apply(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """`x @ dense().T`, by absorbing one core after another into x, in the cheapest order.
+    def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
+        """`x @ dense().T + bias`, by absorbing one core after another into x, in the cheapest order.
 
         Cores are not contracted with each other here: `merged` and `dense` do that, once for many calls.
         """
@@ -124,7 +124,8 @@ class TrainOperator:
         y = x.reshape(x.shape[:-1].numel(), *self.in_dims)
         for site, axes, core_axes in order.steps:
             y = torch.tensordot(y, cores[site], dims=(axes, core_axes))  # pyright: ignore[reportArgumentType]
-        return y.permute(order.out_axes).reshape(*x.shape[:-1], self.shape[0])
+        y = y.permute(order.out_axes).reshape(*x.shape[:-1], self.shape[0])
+        return y if bias is None else y + bias
 
     def apply_cost(self) -> int:
         """Multiply-adds of `apply` for one row of x."""

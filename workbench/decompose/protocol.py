@@ -62,8 +62,8 @@ class Decomposition(Protocol):
         """Multiply-adds of `dense`."""
         ...
 
-    def apply(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """`x @ dense().T`, through the factors."""
+    def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
+        """`x @ dense().T + bias`, through the factors."""
         ...
 
     def apply_cost(self) -> int:
