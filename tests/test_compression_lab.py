@@ -207,3 +207,16 @@ def test_the_frame_says_what_the_lab_holds():
     row = frame.heatmap()[frame.kinds.index("W_in")]
     assert row[1] == layer.uncut.spectrum.discarded_weight(layer.now.bond)
     assert f"{lab.n_params:,} of {lab.dense_n_params:,} numbers" in str(frame)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("method", "metric"), [("svd", "input"), ("mpo", "plain")])
+def test_a_gpu_gives_the_numbers_of_the_cpu(method, metric):
+    points = []
+    for device in ("cpu", "cuda"):
+        lab = CompressionLab.from_model("pygpt", device=device, max_windows=8)
+        lab.decompose(method, metric)
+        lab.kept = 0.5
+        points.append(lab.evaluate())
+    assert points[0].bonds == points[1].bonds
+    assert points[1].perplexity == pytest.approx(points[0].perplexity, rel=1e-3)
