@@ -24,7 +24,7 @@ def main() -> None:
     lab = CompressionLab.from_model("pygpt", device="cpu")
     for method, metric in RECIPES:
         lab.decompose(method, metric)
-        for kept in SHARES:
+        for kept in SHARES if method == "svd" else SHARES[:6]:  # below, this one says nothing any more
             lab.kept = kept
             point = lab.evaluate()
             print(f"{method:>4} {metric:>6} {kept:.1f} kept: {point.perplexity_ratio:.4f} of dense", flush=True)

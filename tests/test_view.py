@@ -2,6 +2,7 @@
 
 import math
 from html import escape
+from itertools import pairwise
 
 import pytest
 import tiny_models
@@ -117,4 +118,7 @@ def test_the_still_picture_is_drawn_from_the_same_frame(view):
     trade, heat, spectrum = still(frame).axes[:3]
     assert heat.images[0].get_array().tolist() == frame.heatmap()
     assert len(spectrum.lines[0].get_xdata()) == frame.cut
-    assert trade.get_xlabel() == "numbers stored, % of the dense model"
+    still(frame).canvas.draw()
+    labels = [label.get_window_extent() for label in trade.get_yticklabels()]
+    assert len(labels) >= 2
+    assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(labels)), "labels run into each other"

@@ -4,8 +4,10 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from workbench.explore.frame import FLOOR, Frame
+from workbench.widgets.axes import log_ticks
 from workbench.widgets.colours import DROPPED, KEPT, NOW, RECIPE_COLOURS
 
 
@@ -51,8 +53,9 @@ def _trade_off(axes: Axes, frame: Frame) -> None:
     axes.axhline(1, color=DROPPED, lw=1)
     axes.set(xlabel="numbers stored, % of the dense model", ylabel="perplexity ÷ dense", title="Accuracy against size")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:.3g}")
-    axes.yaxis.set_minor_formatter("{x:.3g}")
+    ticks = log_ticks(*map(float, axes.get_ylim()))
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize=8)
 
 
