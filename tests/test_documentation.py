@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -82,3 +83,20 @@ def test_the_examples_in_docstrings_print_what_they_say(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 0, f"{name} holds >>> but no example that doctest finds"
     assert result.failed == 0, f"{result.failed} of {result.attempted} examples in {name} failed; see the output above"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_measurements():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    results = REPOSITORY / "data" / "results"
+    speed = {row["what"]: row for row in json.loads((results / "speed.json").read_text(encoding="utf-8"))["rows"]}
+    points = json.loads((results / "trade_off.json").read_text(encoding="utf-8"))["points"]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
+    shown = {row[0]: row[1] for row in cells if row[0] in speed}
+    assert shown == {what: f"{speed[what]['measured']:.3g} {speed[what]['unit']}" for what in shown}
+    assert len(shown) >= 10
+    (header,) = (row for row in cells if row[0] == "perplexity ÷ dense")
+    for row in cells:
+        method, _, metric = row[0].partition(", ")
+        curve = {f"{p['kept_params']:.0%} kept": p for p in points if (p["method"], p["metric"]) == (method, metric)}
+        if curve:
+            assert row[1:] == [f"{curve[share]['perplexity_ratio']:.3f}" for share in header[1:]]
