@@ -6,6 +6,7 @@ import shutil
 import sys
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -50,6 +51,11 @@ def _device_line() -> str:
 
 def _free_memory() -> int | None:
     """Bytes that a new program could have; None where the system does not say."""
+    try:  # Linux counts here what its file cache would give back
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

@@ -65,6 +65,8 @@ class _Reference:
     mean_logit: Float[Tensor, "b t"]
     p: Float[Tensor, "b t v"] | None
     hidden: Float[Tensor, "b t d"] | None
+    nats: float  # over the scored tokens, of which there are `n_tokens`
+    n_tokens: int
 
 
 class Evaluator:
@@ -131,12 +133,8 @@ class Evaluator:
         )
 
     def _dense_loss(self) -> float:
-        total, count = 0.0, 0
-        for batch, reference in list(self._references.items()):  # a view may be scoring meanwhile
-            scored = self._batch(batch)[1]
-            total += float((reference.nll.double() * scored).sum())
-            count += int(scored.sum())
-        return total / count
+        references = list(self._references.values())  # a view may be scoring meanwhile
+        return sum(reference.nats for reference in references) / sum(reference.n_tokens for reference in references)
 
     def _batch(self, batch: int) -> tuple[Tensor, Tensor]:
         rows = self.windows.rows(batch * self._rows, (batch + 1) * self._rows)
@@ -145,7 +143,7 @@ class Evaluator:
 
     def _reference(self, batch: int) -> _Reference:
         if batch not in self._references:
-            tokens, _ = self._batch(batch)
+            tokens, scored = self._batch(batch)
             with torch.inference_mode():
                 hidden = self._dense.base_model(tokens[:, :-1], use_cache=False).last_hidden_state  # pyright: ignore
                 logits = self._logits(hidden)
@@ -155,7 +153,8 @@ class Evaluator:
                 keep = self._kept_bytes + p.nbytes <= _KEPT_BYTES
                 self._kept_bytes += p.nbytes if keep else 0
                 kept = (p, None) if keep else (None, hidden)
-                self._references[batch] = _Reference(nll, logits.argmax(-1), lse, mean_logit, *kept)
+                sums = float((nll.double() * scored).sum()), int(scored.sum())
+                self._references[batch] = _Reference(nll, logits.argmax(-1), lse, mean_logit, *kept, *sums)
         return self._references[batch]
 
     def _probabilities(self, reference: _Reference) -> Tensor:

@@ -16,10 +16,6 @@ MOVE = 300
 
 Form = Literal["original", "factors", "merged", "dense"]
 
-# A number that is put in another order between two products takes the time of about this many multiply-adds.
-# Measured on CPUs: 100 where it stays in cache, 250 beyond; a GPU's bandwidth and speed give the same.
-_MOVE = 200
-
 
 @dataclass(frozen=True, eq=False)
 class _Cut:

@@ -89,12 +89,14 @@ class CompressionLab:
 
     def calibrate(self, text: str | Windows | None = None, progress: Progress | None = None) -> Calibration:
         """Measures E[x xᵀ] at every matrix on the calibration text, or on another one; the next `decompose` uses it."""
-        if text is not None:
-            self._calibration_windows = text if isinstance(text, Windows) else windows_of_text(self.lm, text)
-            self._partial = None
+        windows = text or self._calibration_windows
+        windows = windows_of_text(self.lm, windows) if isinstance(windows, str) else windows
         with timed(self.seconds, "calibrate"), shown(progress) as told:
-            self._calibration = calibrate(self.lm.model, self._calibration_windows, told)
-        return self._calibration
+            measured = calibrate(self.lm.model, windows, told)
+        if windows is not self._calibration_windows:
+            self._partial = None  # what an interrupt left was measured on another text
+        self._calibration_windows, self._calibration = windows, measured
+        return measured
 
     def decompose(
         self, method: str = "svd", metric: str = "input", sites: int = 2, progress: Progress | None = None
@@ -104,7 +106,7 @@ class CompressionLab:
         The bonds start full. `progress` is told what is done, of how many; without it a bar is shown.
         Raises ValueError for an unknown method or metric, or non-finite weights.
         """
-        recipe = Recipe(method, metric, sites)
+        recipe = Recipe(method, metric, sites) if method == "mpo" else Recipe(method, metric)  # a pair has no sites
         if recipe.needs_calibration and self._calibration is None:
             self.calibrate(progress=progress)
         if self._partial is None or self._partial[0] != recipe:

@@ -226,19 +226,31 @@ class CompressionView(widgets.VBox):
         self.status.value = f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
 
     def _steps(self) -> Iterator[None]:
-        """The quick estimate, the text, then the finer estimates; a newer move ends it at any yield."""
-        points = self.lab.refine()
+        """The quick estimate, the text, then the finer estimates; a newer move ends it at any yield.
+
+        A prompt that the model cannot continue is said at once, and raised when the numbers are final.
+        """
+        points, error = self.lab.refine(), None
         for _ in islice(points, 1):
             self._show()
             yield
-        prompt = self.prompt.value
+        try:
+            yield from self._texts(self.prompt.value)
+        except ValueError as caught:
+            error = caught
+            self._failed(caught)
+        for _ in points:
+            self._show()
+            yield
+        if error is not None:
+            raise error
+
+    def _texts(self, prompt: str) -> Iterator[None]:
+        """The passage by the dense model, then the one by the present setting as it grows."""
         self.original.value = _passage("Dense model", prompt, self.lab.dense_sample(prompt))
         yield
         for text in chain([""], self.lab.write(prompt)):  # a model may end at once: then nothing is what it writes
             self.present.value = _passage("This setting", prompt, text)
-            yield
-        for _ in points:
-            self._show()
             yield
 
     def _copy(self) -> None:
