@@ -1,11 +1,16 @@
 """The command line: one JSON object, plain words, and an exit status that can be trusted."""
 
 import json
+import time
+from pathlib import Path
 
 import pytest
+import tiny_models
 
 from workbench import load
 from workbench.cli import main
+from workbench.machine import _free_memory
+from workbench.transformer.training import Recipe
 
 WANTED = {
     "model", "method", "metric", "kept_params", "n_params", "dense_n_params", "dense_perplexity", "perplexity",
@@ -77,3 +82,94 @@ def test_check_says_what_is_missing(capsys, monkeypatch):
     monkeypatch.setattr("workbench.machine.find_spec", lambda name: None if name == "anywidget" else True)
     assert main(["check"]) == 1
     assert "! anywidget is not installed: pip install anywidget." in capsys.readouterr().out
+
+
+def saved(folder: Path) -> str:
+    lm = tiny_models.gpt2()
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_number_that_is_not_known_is_null_for_json_has_no_nan(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(tiny_models.TEXT)
+    arguments = ["--model", saved(tmp_path / "tiny"), "--text", str(tmp_path / "text.txt"), "--metric", "plain"]
+    assert main(["compress", *arguments, "--windows", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert result["perplexity_ratio_error"] is None
+    assert result["seconds"]["calibrate"] == 0
+    assert main(["compress", *arguments, "--windows", "1"]) == 0
+    assert "± nan" in capsys.readouterr().out
+
+
+def test_the_seconds_of_loading_are_those_of_the_model(tmp_path, capsys, monkeypatch):
+    folder = saved(tmp_path / "tiny")
+    (tmp_path / "text.txt").write_text(tiny_models.TEXT)
+    slow = lambda name, device: time.sleep(0.3) or load(name, device)  # noqa: E731
+    monkeypatch.setattr("workbench.transformer.load.load", slow)
+    assert main(["compress", "--model", folder, "--text", str(tmp_path / "text.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seconds"]["load"] > 0.3
+
+
+def test_each_line_is_scored_by_itself(tmp_path, capsys):
+    (tmp_path / "lines.txt").write_text("bond\nsite\ncore\n")
+    (tmp_path / "more.txt").write_text("tensor\nnetwork\n" * 20)
+    arguments = ["--model", saved(tmp_path / "tiny"), "--each-line", "--json", "--metric", "input"]
+    texts = ["--text", str(tmp_path / "lines.txt"), "--calibration", str(tmp_path / "more.txt")]
+    assert main(["compress", *arguments, *texts]) == 0
+    assert json.loads(capsys.readouterr().out)["n_tokens"] == 3 * 5
+    assert main(["compress", *arguments]) == 2
+    assert "--each-line scores the lines of a text; give it with --text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kept", "1.5"], "up to 1, not 1.5"),
+        (["--method", "mpo"], "method 'mpo' is not cut in metric 'input'; give plain"),
+        (["--windows", "0"], "--windows is how many windows to score, 1 or more, not 0"),
+    ],
+)
+def test_a_wrong_request_is_answered_before_anything_is_loaded(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr("workbench.transformer.load.load", lambda name, device: pytest.fail("loaded a model"))
+    assert main(["compress", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "opened"), [([], "00_start.ipynb"), (["--notebook", "mine.ipynb"], "mine.ipynb")])
+def test_lab_opens_the_first_notebook_unless_another_is_named(given, opened, monkeypatch):
+    calls = []
+    monkeypatch.setattr("workbench.jupyter.open_lab", lambda *call, **named: calls.append((call, named)) or 0)
+    assert main(["lab", "--no-browser", *given]) == 0
+    ((notebook, port), named), *others = calls
+    assert (notebook.name, port, named, others) == (opened, None, {"browser": False}, [])
+
+
+def test_train_passes_its_choices_on_and_says_what_was_reached(tmp_path, capsys, monkeypatch):
+    calls = []
+
+    def trained(out, recipe, device, report):
+        report({"step": 250, "loss": 1.5, "seconds": 9})
+        calls.append((out, recipe, device))
+        return {"step": 12, "seconds": 34.0}
+
+    monkeypatch.setattr("workbench.transformer.training.train", trained)
+    monkeypatch.setattr("workbench.transformer.card.write_card", lambda *call: {"bits_per_byte": 0.95})
+    arguments = ["--out", str(tmp_path / "run"), "--d-model", "32", "--learning-rate", "0.01", "--device", "cpu"]
+    assert main(["train", *arguments]) == 0
+    assert calls == [(tmp_path / "run", Recipe(d_model=32, learning_rate=0.01), "cpu")]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["step", "250", "loss", "1.5000", "9", "s"]
+    assert printed[1] == f"{tmp_path / 'run'}: 12 steps in 34 s, 0.950 bits per byte"
+
+
+def test_check_says_that_memory_is_short(capsys, monkeypatch):
+    monkeypatch.setattr("workbench.machine._free_memory", lambda: 2**30)
+    assert main(["check"]) == 1
+    assert "! only 1.0 GiB of memory is free; a model of GPT-2's size needs 2." in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="this system keeps no /proc/meminfo")
+def test_free_memory_is_what_linux_calls_available():
+    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    assert _free_memory() == pytest.approx(int(line.split()[1]) * 1024, rel=0.2)

@@ -51,7 +51,9 @@ def test_moving_a_bond_neither_decomposes_nor_rebuilds_a_matrix(lab, monkeypatch
     lab.kept = 0.3
     lab.keep(0.5, "*.W_O")
     lab.bond["blocks.1.mlp.W_in"] = 3
+    assert lab.bond["blocks.1.mlp.W_in"] == 3
     lab.reset()
+    assert all(layer.bypassed for layer in lab.layers.values())
 
 
 def test_the_given_model_is_left_as_it_was(lab):

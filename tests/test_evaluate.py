@@ -93,6 +93,14 @@ def test_the_dense_model_is_run_once_for_each_batch(cut_lab):
     assert len(calls) == 3
 
 
+def test_an_estimate_does_not_go_over_the_windows_before_it_again(cut_lab, monkeypatch):
+    evaluator = Evaluator(cut_lab.lm.model, ragged(cut_lab.lm))
+    original, reads = evaluator._batch, []
+    monkeypatch.setattr(evaluator, "_batch", lambda batch: reads.append(batch) or original(batch))
+    list(evaluator.estimates(cut_lab.lm.model))
+    assert sorted(reads) == [0, 0, 1, 1, 2, 2], "once for the dense model, once for this one"
+
+
 def test_without_room_for_the_dense_probabilities_the_numbers_are_the_same(cut_lab, monkeypatch):
     dense, model, windows = cut_lab.lm.model, tiny_models.densified(cut_lab), ragged(cut_lab.lm)
     *_, kept = Evaluator(dense, windows).estimates(model)

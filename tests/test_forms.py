@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.compress import layers
 from workbench.compress.layers import BondLinear
 from workbench.decompose.low_rank import LowRank
 from workbench.decompose.operator import TrainOperator
@@ -30,6 +31,26 @@ def test_every_form_gives_the_output_of_the_dense_matrix(form, rows, bond, monke
     for chosen in made.costs(rows):
         monkeypatch.setattr(made, "_costs", lambda present, rows, chosen=chosen: {chosen: 0})
         torch.testing.assert_close(made(x), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("form", "expected"), [("mpo2", 2), ("mpo3", 3), ("mpo4", 3)])
+def test_the_form_that_runs_is_the_cheapest_by_its_counted_costs(form, expected, monkeypatch):
+    monkeypatch.setattr(layers, "MOVE", 0)  # by its moves, a layer as small as this is always quickest dense
+    ran = []
+    for name in ("dense", "merged", "apply"):
+        original = getattr(TrainOperator, name)
+        monkeypatch.setattr(TrainOperator, name, lambda *given, n=name, o=original: ran.append(n) or o(*given))
+    seen = set()
+    for bond in (1, 2, 4, 9):
+        for rows in (1, 2, 8, 40, 4000):
+            made = layer(form, bond)
+            costs = made.costs(rows)
+            ran.clear()
+            made(torch.randn(rows, IN))
+            runs = "factors" if ran == ["apply"] else ran[0]
+            assert costs[runs] == min(costs.values())
+            seen.add(runs)
+    assert len(seen) == expected
 
 
 def test_the_costs_of_a_low_rank_pair_are_those_counted_by_hand():

@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 
 from workbench import CompressionView
-from workbench.widgets.colours import DARK
+from workbench.widgets.colours import DARK, LIGHT
 from workbench.widgets.static import still
 
 
@@ -108,9 +108,23 @@ def test_a_prompt_that_cannot_be_continued_is_said(view):
     assert "the prompt has 40 tokens" in view.status.value
 
 
+def test_a_prompt_that_cannot_be_continued_keeps_no_setting_from_its_final_numbers():
+    lab = tiny_models.lab()
+    lab.evaluator._rows = 4
+    made = CompressionView(lab, prompt="x" * 40)
+    with pytest.raises(ValueError, match="the prompt has 40 tokens"):
+        made.settle(60)
+    assert [point.estimate.n_windows for point in lab.curve] == [24]
+
+
 def test_the_charts_take_the_ink_of_a_dark_page(view):
     view.page.dark = True
     assert {chart.layout.font.color for chart in view._charts} == {DARK.ink}
+    dark = [chart.layout.template.layout.paper_bgcolor for chart in view._charts]
+    view.page.dark = False
+    assert {chart.layout.font.color for chart in view._charts} == {LIGHT.ink}
+    light = [chart.layout.template.layout.paper_bgcolor for chart in view._charts]
+    assert not set(dark) & set(light)
 
 
 def test_the_still_picture_is_drawn_from_the_same_frame(view):

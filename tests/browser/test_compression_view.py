@@ -88,6 +88,7 @@ def test_the_charts_follow_a_dark_theme(view):
     light = charts(view)["ink"]
     view.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
     view.wait_for_function(f"(old) => ({CHARTS})().ink !== old", arg=light)
+    assert charts(view)["ink"] == "#eeeeee"
 
 
 def test_copy_code_shows_lines_that_name_the_setting(view):

@@ -123,7 +123,7 @@ def _described(now: Decomposition) -> tuple[dict[str, Tensor], dict]:
     if isinstance(now, LowRank):
         return {"left": now.left, "right": now.right} | spectra, {"kind": "LowRank", "norms": norms}
     if isinstance(now, TrainOperator):
-        cores = {f"core.{index}": core for index, core in enumerate(now.train.cores)}
+        cores = dict(zip(_cores(len(now.train.cores)), now.train.cores, strict=True))
         dims = {"out_dims": now.out_dims, "in_dims": now.in_dims}
         return cores | spectra, {"kind": "TrainOperator", "norms": norms} | dims
     raise TypeError(f"a {type(now).__name__} has no form on disk.")
@@ -138,8 +138,19 @@ def _decomposition(label: str, description: dict, tensors: dict[str, Tensor], pa
         except KeyError:
             raise ValueError(f"{label} lacks the tensor {path}.{name}; export it again.") from None
 
-    spectra = tuple(Spectrum(taken(f"spectrum.{index}"), norm) for index, norm in enumerate(description["norms"]))
-    if description["kind"] == "LowRank":
-        return LowRank(taken("left"), taken("right"), spectra[0])
-    cores = tuple(taken(f"core.{index}") for index in range(len(spectra) + 1))
-    return TrainOperator(TensorTrain(cores, spectra), tuple(description["out_dims"]), tuple(description["in_dims"]))
+    norms, pair = description["norms"], description["kind"] == "LowRank"
+    values = [taken(f"spectrum.{index}") for index in range(len(norms))]
+    factors = tuple(taken(name) for name in (["left", "right"] if pair else _cores(len(norms) + 1)))
+    try:
+        spectra = tuple(map(Spectrum, values, norms))
+        if pair:
+            return LowRank(*factors, *spectra)
+        return TrainOperator(
+            TensorTrain(factors, spectra), tuple(description["out_dims"]), tuple(description["in_dims"])
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{label} has factors that do not fit together; export it again.") from error
+
+
+def _cores(count: int) -> list[str]:
+    return [f"core.{index}" for index in range(count)]

@@ -89,7 +89,7 @@ class CompressionLab:
 
     def calibrate(self, text: str | Windows | None = None, progress: Progress | None = None) -> Calibration:
         """Measures E[x xᵀ] at every matrix on the calibration text, or on another one; the next `decompose` uses it."""
-        windows = text or self._calibration_windows
+        windows = self._calibration_windows if text is None else text
         windows = windows_of_text(self.lm, windows) if isinstance(windows, str) else windows
         with timed(self.seconds, "calibrate"), shown(progress) as told:
             measured = calibrate(self.lm.model, windows, told)
