@@ -144,7 +144,8 @@ def _decomposition(label: str, description: dict, tensors: dict[str, Tensor], pa
     try:
         spectra = tuple(map(Spectrum, values, norms))
         if pair:
-            return LowRank(*factors, *spectra)
+            left, right = factors
+            return LowRank(left, right, spectra[0])
         return TrainOperator(
             TensorTrain(factors, spectra), tuple(description["out_dims"]), tuple(description["in_dims"])
         )
