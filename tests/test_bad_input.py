@@ -198,6 +198,12 @@ def test_a_directory_without_a_config_is_no_checkpoint(checkpoint):
         load(checkpoint)
 
 
+def test_a_tokenizer_file_that_is_something_else_names_the_checkpoint(checkpoint):
+    (checkpoint / "tokenizer.json").write_text('{"something": "else"}')
+    with pytest.raises(ValueError, match=r"checkpoint cannot be read as a checkpoint"):
+        load(checkpoint)
+
+
 def test_an_export_never_overwrites(lab, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "precious.txt").write_text("mine")

@@ -132,6 +132,18 @@ def test_the_standard_error_is_that_of_the_jackknife(cut_lab):
     assert last.ratio_error == pytest.approx(last.ratio * last.log_ratio_error)
 
 
+def test_windows_of_different_lengths_count_by_their_tokens_in_the_standard_error(cut_lab):
+    evaluator = Evaluator(cut_lab.lm.model, ragged(cut_lab.lm))
+    next(evaluator.estimates(cut_lab.lm.model))
+    counts = torch.arange(300) % 15 + 1.0
+    drops = 2 * counts + torch.randn(300)  # a steady loss a token: long windows lose more, and differ in nothing else
+    made = evaluator._estimate(torch.stack([drops, counts]).double(), torch.zeros(4, dtype=torch.float64))
+    left_out = (drops.sum() - drops) / (counts.sum() - counts)
+    jackknife = (299 / 300 * (left_out - left_out.mean()).double().square().sum()).sqrt()
+    assert made.log_ratio == pytest.approx(2, abs=0.05)
+    assert made.log_ratio_error == pytest.approx(float(jackknife), rel=0.02)
+
+
 def test_the_standard_error_covers_the_truth_about_as_often_as_it_says():
     lab = tiny_models.lab()
     lab.kept = 0.6

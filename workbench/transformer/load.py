@@ -77,8 +77,8 @@ def load(name: str | Path, device: str = "auto") -> LanguageModel:
                 ignore_mismatched_sizes=True,  # they are refused below, with the model and the tensors named
             )  # pyright: ignore[reportGeneralTypeIssues]
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        if path.is_dir() or isinstance(error, ValueError):
+    except (OSError, ValueError, KeyError) as error:  # a KeyError is JSON that is no tokenizer
+        if path.is_dir() or not isinstance(error, OSError):
             raise ValueError(f"{source} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
         raise FileNotFoundError(
             f"{name!r} is not the shipped {BUNDLED!r}, not a directory here, and could not be had from the hub "
