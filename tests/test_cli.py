@@ -9,7 +9,7 @@ import tiny_models
 
 from workbench import load
 from workbench.cli import main
-from workbench.machine import _free_memory
+from workbench.memory import free_bytes
 from workbench.transformer.training import Recipe
 
 WANTED = {
@@ -164,15 +164,15 @@ def test_train_passes_its_choices_on_and_says_what_was_reached(tmp_path, capsys,
 
 
 def test_check_says_that_memory_is_short(capsys, monkeypatch):
-    monkeypatch.setattr("workbench.machine._free_memory", lambda: 2**30)
+    monkeypatch.setattr("workbench.machine.free_bytes", lambda: 2**30)
     assert main(["check"]) == 1
     assert "! only 1.0 GiB of memory is free; a model of GPT-2's size needs 2." in capsys.readouterr().out
 
 
 def test_free_memory_counts_what_the_file_cache_would_give_back(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemFree:  1000 kB\nMemAvailable:  3000 kB\n")
-    monkeypatch.setattr("workbench.machine.Path", lambda name: tmp_path / name.removeprefix("/proc/"))
-    assert _free_memory() == 3000 * 1024
+    monkeypatch.setattr("workbench.memory.Path", lambda name: tmp_path / name.removeprefix("/proc/"))
+    assert free_bytes() == 3000 * 1024
     (tmp_path / "meminfo").unlink()
     monkeypatch.setattr("os.sysconf", {"SC_AVPHYS_PAGES": 7, "SC_PAGE_SIZE": 4096}.__getitem__)
-    assert _free_memory() == 7 * 4096
+    assert free_bytes() == 7 * 4096

@@ -116,23 +116,24 @@ def labelled_operands(
     return tuple(operands), open_legs
 
 
-def check_arrays(held_legs: Mapping[str, tuple[str, ...]], arrays: Mapping[str, Tensor]) -> None:
-    """Raises unless there is one torch tensor for each node, of its order, all of one dtype on one device."""
-    if not held_legs:
+def check_arrays(held: Sequence[tuple[str, str, tuple[str, ...]]], arrays: Mapping[str, Tensor]) -> None:
+    """Raises unless there is one torch tensor for each (node, its array's name, legs) of that order, alike in kind."""
+    if not held:
         raise ValueError("every node is a copy node, so nothing says which dtype and device; add a node with an array.")
+    wanted = list(dict.fromkeys(tensor for _, tensor, _ in held))
     for name in arrays:
-        if name not in held_legs:
-            raise ValueError(f"arrays has {name!r}, but the nodes that take an array are {', '.join(held_legs)}.")
-    first = next(iter(held_legs))
-    for name, legs in held_legs.items():
-        if name not in arrays:
+        if name not in wanted:
+            raise ValueError(f"arrays has {name!r}, but the nodes that take an array are {', '.join(wanted)}.")
+    first = held[0][1]
+    for name, tensor, legs in held:
+        if tensor not in arrays:
             raise ValueError(f"node {name!r} has no array; arrays has {', '.join(arrays) or 'none'}.")
-        array = arrays[name]
+        array = arrays[tensor]
         if not isinstance(array, Tensor):
             raise TypeError(f"the array of node {name!r} is a {type(array).__name__}; give a torch.Tensor.")
         if array.ndim != len(legs):
-            wanted = f"{len(legs)} legs ({', '.join(legs)})"
-            raise ValueError(f"node {name!r} has {wanted} but its array has {array.ndim} axes {tuple(array.shape)}.")
+            own = f"{len(legs)} legs ({', '.join(legs)})"
+            raise ValueError(f"node {name!r} has {own} but its array has {array.ndim} axes {tuple(array.shape)}.")
         if (array.dtype, array.device) != (arrays[first].dtype, arrays[first].device):
             ours, theirs = [f"{a.dtype} on {a.device}" for a in (array, arrays[first])]
             raise ValueError(f"node {name!r} is {ours} but node {first!r} is {theirs}; convert one: nothing is cast.")

@@ -1,15 +1,14 @@
 """What this machine has for the workbench, and what would not work on it, in words."""
 
-import os
 import platform
 import shutil
 import sys
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 
+from workbench.memory import free_bytes
 from workbench.transformer.corpus import held_out_text
 from workbench.transformer.load import load
 
@@ -29,7 +28,7 @@ def report() -> tuple[list[str], list[str]]:
         lines.append(f"{title}: " + ", ".join(f"{name} {version}" for name, version in here.items()))
         problems += [f"{name} is not installed: pip install {name}." for name in packages if name not in here]
     lines.append(_device_line())
-    memory = _free_memory()
+    memory = free_bytes()
     if memory is not None:
         lines.append(f"memory: {memory / 2**30:.1f} GiB free")
         if memory < _BYTES_WANTED:
@@ -47,19 +46,6 @@ def _device_line() -> str:
         )
     properties = torch.cuda.get_device_properties(0)
     return f"device: cuda, {properties.name} with {properties.total_memory / 2**30:.0f} GiB"
-
-
-def _free_memory() -> int | None:
-    """Bytes that a new program could have; None where the system does not say."""
-    try:  # Linux counts here what its file cache would give back
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
 
 
 def _model_problems(lines: list[str]) -> list[str]:

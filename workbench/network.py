@@ -18,6 +18,9 @@ from workbench.contraction import (
     run_plan,
     run_plan_on_nodes,
 )
+from workbench.memory import check_fits
+
+FORMS = ("tensor", "isometry", "unitary", "diagonal")
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,36 @@ class Node:
     """A tensor's place in a network: its name and its legs, one for each axis of its array.
 
     A copy node holds no array: it is 1 where all its indices agree and 0 elsewhere (a delta, drawn as a dot).
+    A tensor used more than once has as many nodes, each naming it as its `tensor`; `conj` takes its conjugate.
+
+    `form` says what is claimed of the array, and drawn: an isometry is the identity on its `tip` legs once its other
+    legs are summed over with its conjugate's; a unitary is that on either side; a diagonal holds singular values.
     """
 
     name: str
     legs: tuple[str, ...]
     copy: bool = False
+    tensor: str = ""  # the name of its array; its own name unless told otherwise
+    conj: bool = False
+    form: str = "tensor"  # one of FORMS
+    tip: tuple[str, ...] = ()  # the legs on the smaller side of an isometry, or on one side of a unitary
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "legs", tuple(self.legs))
+        object.__setattr__(self, "tip", tuple(self.tip))
+        object.__setattr__(self, "tensor", self.tensor or self.name)
         if self.copy and not self.legs:
             raise ValueError(f"copy node {self.name!r} has no leg; a delta needs one or more.")
+        if self.form not in FORMS:
+            raise ValueError(f"node {self.name!r} has form {self.form!r}, which is none of {', '.join(FORMS)}.")
+        for leg in self.tip:
+            if leg not in self.legs:
+                raise ValueError(f"the tip of node {self.name!r} names {leg!r}; its legs are {', '.join(self.legs)}.")
+        if self.form in ("isometry", "unitary") and not 0 < len(self.tip) < len(self.legs):
+            raise ValueError(
+                f"{self.form} {self.name!r} has {len(self.tip)} of its {len(self.legs)} legs on its tip; "
+                "name one or more there, and leave one or more on the other side."
+            )
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,7 @@ class Network:
         sizes: Mapping[str, int] | None = None,
         spectators: Iterable[str] | None = None,
     ) -> "Network":
-        """The network of an einsum such as "bij,bjk->bik", its operands named in order.
+        """The network of an einsum such as "bij,bjk->bik", its operands named in order; a name may come again.
 
         Without `spectators`, every letter that can be no bond and no open leg becomes one: those on three or more
         operands, those shared and kept, and those on one operand and summed over.
@@ -81,7 +104,10 @@ class Network:
         if spectators is None:
             ends = {letter: inputs.count(letter) for letter in dict.fromkeys("".join(operands))}
             spectators = [letter for letter, n in ends.items() if n + (letter in output) != 2]
-        nodes = tuple(Node(name, tuple(legs)) for name, legs in zip(names, operands, strict=True))
+        taken: set[str] = set()
+        nodes = tuple(
+            Node(fresh(name, taken), tuple(legs), tensor=name) for name, legs in zip(names, operands, strict=True)
+        )
         return cls(nodes, tuple(output), dict(sizes or {}), tuple(spectators))
 
     @property
@@ -102,16 +128,21 @@ class Network:
         shared = {leg: letter[label] for leg, label in self._labels().items()}
         return einsum_equation(self._held_legs().values(), self.open_legs, shared)
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The names of the arrays it takes, each once, in the order of the nodes."""
+        return tuple(dict.fromkeys(node.tensor for node in self.nodes if not node.copy))
+
     def sized_by(self, arrays: Mapping[str, Tensor]) -> "Network":
         """The same network with the sizes of `arrays`, after checking their names, orders, sizes, dtypes and devices.
 
         Raises ValueError where they do not fit the network or each other, TypeError where one is no torch tensor.
         """
-        held = self._held_legs()
-        check_arrays(held, arrays)
+        check_arrays([(node.name, node.tensor, node.legs) for node in self.nodes if not node.copy], arrays)
         sizes, owner = dict(self.sizes), {}
-        for name, legs in held.items():
-            for leg, n in zip(legs, arrays[name].shape, strict=True):
+        by_node = self.arrays_by_node(arrays)
+        for name, legs in self._held_legs().items():
+            for leg, n in zip(legs, by_node[name].shape, strict=True):
                 if (m := sizes.setdefault(leg, n)) != n:
                     kind = "spectator" if leg in self.spectators else "bond" if leg in owner else "leg"
                     where = f"on node {owner[leg]!r}" if leg in owner else "in the network"
@@ -133,15 +164,22 @@ class Network:
         return plan_contraction(operands, output, tuple(self.sizes.items()), tuple(self._letters().items()), pairs)
 
     def contract(self, arrays: Mapping[str, Tensor], order: str | Sequence[tuple[str, str]] = "auto") -> Tensor:
-        """The tensor over the open legs, from one array for each node that is no copy node; differentiable.
+        """The tensor over the open legs, from one array for each of `tensors`; differentiable.
 
         Contracted by tensornetwork, or by opt_einsum where there are copy nodes or spectators.
+        Raises MemoryError, before anything is made, where an intermediate would not fit in what is free.
         """
         network = self.sized_by(arrays)
         plan = network.plan(order)
+        check_fits(plan.largest_intermediate, next(iter(arrays.values())), f"contracting {len(self.nodes)} nodes")
         if not self.spectators and not any(node.copy for node in self.nodes):
             return run_plan_on_nodes(plan, *network.to_tensornetwork(arrays))
-        return run_plan(plan, arrays)
+        return run_plan(plan, self.arrays_by_node(arrays))
+
+    def arrays_by_node(self, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The array of every node that has one, conjugated where the node says so."""
+        held = (node for node in self.nodes if not node.copy)
+        return {node.name: arrays[node.tensor].conj() if node.conj else arrays[node.tensor] for node in held}
 
     def spectators_as_copies(self) -> "Network":
         """The same tensor without spectators: the ends of each are joined by a copy node."""
@@ -154,9 +192,9 @@ class Network:
             if len(ends[leg]) + len(joined) == 2:
                 continue  # a bond or an open leg already
             for name, axis in ends[leg]:
-                legs[name][axis] = _fresh(leg, taken_legs)
+                legs[name][axis] = fresh(leg, taken_legs)
                 joined.append(legs[name][axis])
-            copies.append(Node(_fresh(leg, taken_names), tuple(joined), copy=True))
+            copies.append(Node(fresh(leg, taken_names), tuple(joined), copy=True))
             if leg in sizes:
                 sizes |= dict.fromkeys(joined, sizes.pop(leg))
         nodes = (*(replace(node, legs=tuple(legs[node.name])) for node in self.nodes), *copies)
@@ -167,24 +205,9 @@ class Network:
 
         Spectators, which tensornetwork has not, become its copy nodes.
         """
-        import tensornetwork  # takes most of a second
+        from workbench.exchange import to_tensornetwork  # which imports this module
 
-        network = self.sized_by(arrays).spectators_as_copies()
-        made = {}
-        for node in network.nodes:
-            if node.copy:
-                dtype = next(iter(arrays.values())).new_empty(0, device="cpu").detach().numpy().dtype.type
-                rank, size = len(node.legs), network.sizes[node.legs[0]]
-                made[node.name] = tensornetwork.CopyNode(rank, size, node.name, backend="pytorch", dtype=dtype)
-            else:
-                axes = list(node.legs) if len(set(node.legs)) == len(node.legs) else None  # a trace names two
-                made[node.name] = tensornetwork.Node(arrays[node.name], node.name, axes, backend="pytorch")
-        edges = {}
-        for leg, ends in network.ends.items():
-            halves = [made[name][axis] for name, axis in ends]
-            edges[leg] = halves[0] if len(halves) == 1 else tensornetwork.connect(*halves)
-            edges[leg].set_name(leg)
-        return list(made.values()), [edges[leg] for leg in network.open_legs]
+        return to_tensornetwork(self, arrays)
 
     @classmethod
     def from_tensornetwork(
@@ -195,33 +218,9 @@ class Network:
         Legs are named as edges; one without a name of its own is named after its first end, as in "A.left".
         Open legs are ordered as `open_edges`, or as the nodes and their axes.
         """
-        from tensornetwork import CopyNode  # takes most of a second
+        from workbench.exchange import from_tensornetwork  # which imports this module
 
-        nodes = list(nodes)
-        ends: dict[Any, tuple[Any, int]] = {}
-        for node in nodes:
-            if node.backend.name != "pytorch":
-                raise TypeError(f"node {node.name!r} has backend {node.backend.name!r}; make it with 'pytorch'.")
-            for axis, edge in enumerate(node.edges):
-                ends.setdefault(edge, (node, axis))
-        for edge, (node, _) in ends.items():
-            for other in {edge.node1, edge.node2} - {None, *nodes}:
-                raise ValueError(f"node {node.name!r} is connected to {other.name!r}, which was not given.")
-        n_named = Counter(edge.name for edge in ends) | dict.fromkeys((None, "__unnamed_edge__"), 2)
-        leg_of = {
-            edge: edge.name if n_named[edge.name] == 1 else f"{node.name}.{node.axis_names[axis]}"
-            for edge, (node, axis) in ends.items()
-        }
-        dangling = [edge for edge in ends if edge.is_dangling()]
-        edges = dangling if open_edges is None else list(open_edges)
-        if set(edges) != set(dangling):
-            raise ValueError(f"open_edges has {len(edges)} edges; give the nodes' {len(dangling)} dangling ones.")
-        network = cls(
-            tuple(Node(n.name, tuple(leg_of[edge] for edge in n.edges), isinstance(n, CopyNode)) for n in nodes),
-            tuple(leg_of[edge] for edge in edges),
-            {leg_of[edge]: edge.dimension for edge in ends},
-        )
-        return network, {node.name: node.tensor for node in nodes if not isinstance(node, CopyNode)}
+        return from_tensornetwork(nodes, open_edges)
 
     def _labels(self) -> dict[str, str]:
         joints = [node.legs for node in self.nodes if node.copy]
@@ -238,7 +237,7 @@ class Network:
         return {leg: leg if lettered else get_symbol(number) for number, leg in enumerate(legs)}
 
 
-def _fresh(name: str, taken: set[str]) -> str:
+def fresh(name: str, taken: set[str]) -> str:
     """The name, or the name with the first number that is not taken; taken from now on."""
     free = next(own for own in (name, *(f"{name}.{number}" for number in range(1, len(taken) + 2))) if own not in taken)
     taken.add(free)
