@@ -125,7 +125,7 @@ class Network:
         torch.einsum runs it, unless two open legs meet in a copy node ("i->ii").
         """
         letter = self._letters()
-        shared = {leg: letter[label] for leg, label in self._labels().items()}
+        shared = {leg: letter[label] for leg, label in self.index_of.items()}
         return einsum_equation(self._held_legs().values(), self.open_legs, shared)
 
     @property
@@ -159,7 +159,7 @@ class Network:
         for leg in self.ends:
             if leg not in self.sizes:
                 raise ValueError(f"leg {leg!r} has no size; give it in `sizes`, or take it from arrays by `sized_by`.")
-        operands, output = labelled_operands(self._held_legs(), self.open_legs, self._labels())
+        operands, output = labelled_operands(self._held_legs(), self.open_legs, self.index_of)
         pairs = order if isinstance(order, str) else tuple((first, second) for first, second in order)
         return plan_contraction(operands, output, tuple(self.sizes.items()), tuple(self._letters().items()), pairs)
 
@@ -222,7 +222,9 @@ class Network:
 
         return from_tensornetwork(nodes, open_edges)
 
-    def _labels(self) -> dict[str, str]:
+    @property
+    def index_of(self) -> dict[str, str]:
+        """The index each leg stands for: the first of those that copy nodes make one."""
         joints = [node.legs for node in self.nodes if node.copy]
         return joined_labels((*self.open_legs, *self.ends), joints)
 
@@ -283,7 +285,7 @@ def _check_ends(network: Network) -> None:
 
 def _sizes_through_copies(network: Network) -> dict[str, int]:
     """The known sizes, and those of legs that copy nodes join to them."""
-    label = network._labels()
+    label = network.index_of
     sizes, known = dict(network.sizes), {}
     for leg, n in network.sizes.items():
         if n < 1:

@@ -1,0 +1,235 @@
+"""A placed picture at coordinates: its nodes' sizes, the columns and rows they need, and the paths of its legs.
+
+Coordinates are pixels, y downward; y = 0 is the line that the picture shares with what stands beside it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from workbench.diagram.picture import Inside, Picture
+from workbench.diagram.place import Cell
+from workbench.diagram.routes import Placed, placed
+from workbench.diagram.scene import Box, Mark, Text, Wire, moved, shifted_mark
+from workbench.diagram.shapes import PITCH, TEXT, Shape, shape_of
+from workbench.diagram.ways import TRACK, Item, Ways
+from workbench.network import Node
+
+GAP = 40.0  # between columns
+CHANNEL = 46.0  # between rows
+STUB = 26.0  # a free leg
+
+Exit = tuple[float, float, str]  # where an open leg ends, and on which side
+
+
+@dataclass(frozen=True)
+class Block:
+    """A laid-out picture: what is drawn, its extent, and where each open leg ends on its edge."""
+
+    box: Box
+    marks: tuple[Mark, ...] = ()
+    wires: tuple[Wire, ...] = ()
+    texts: tuple[Text, ...] = ()
+    exits: Mapping[str, Exit] = field(default_factory=dict)
+
+    def at(self, dx: float, dy: float) -> "Block":
+        """The same block, shifted."""
+        left, top, right, bottom = self.box
+        return Block(
+            (left + dx, top + dy, right + dx, bottom + dy),
+            tuple(shifted_mark(mark, dx, dy) for mark in self.marks),
+            tuple(replace(wire, path=moved(wire.path, dx, dy)) for wire in self.wires),
+            tuple(replace(text, x=text.x + dx, y=text.y + dy) for text in self.texts),
+            {leg: (x + dx, y + dy, side) for leg, (x, y, side) in self.exits.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Style:
+    """What nodes are called and told as: by node, its tone and hover text; and the prefix of their names."""
+
+    tone: Mapping[str, str] = field(default_factory=dict)  # by tensor
+    told: Mapping[str, str] = field(default_factory=dict)  # by tensor
+    prefix: str = ""
+
+    def inside(self, name: str) -> "Style":
+        """The style of what is inside a node."""
+        return replace(self, prefix=f"{self.prefix}{name}/")
+
+
+def block(
+    picture: Picture,
+    style: Style,
+    sides: Mapping[str, str] | None = None,
+    cells: Mapping[str, Cell] | None = None,
+    stub: float = STUB,
+    widths: Mapping[float, float] | None = None,
+) -> Block:
+    """The picture at coordinates. `sides` are those its open legs must leave on."""
+    from workbench.diagram.boxes import boxed  # bubbles and sums, which hold blocks in turn
+
+    plan = placed(picture, sides or {}, cells)
+    ports = _ports(plan)
+    items = {}
+    for name, node in plan.nodes.items():
+        inside = picture.inside.get(name)
+        if inside is not None and inside.kind in ("bubble", "sum"):
+            own = {inside.legs[axis]: side for side, ends in ports[name].items() for _, axis in ends}
+            items[name] = boxed(node, inside, style, own)
+        else:
+            items[name] = _plain(node, inside, style, ports[name])
+    return _laid(plan, items, style, stub, widths or {})
+
+
+def _ports(plan: Placed) -> dict[str, dict[str, list[tuple[str, int]]]]:
+    """Of every node, by side, the leg-ends (leg, axis) in the order they stand: by where they go, then as declared."""
+    found: dict[str, dict[str, list[tuple[float, int, str, int]]]] = {
+        name: {side: [] for side in ("left", "right", "up", "down", "out")} for name in plan.nodes
+    }
+    for number, route in enumerate(plan.routes):
+        for end, other in ((route.start, route.end), (route.end, route.start)):
+            if end is None:
+                continue
+            towards = plan.cells[end.node][0] if other is None else plan.cells[other.node][0]
+            if route.kind == "arc" and other is not None and other.node == end.node:
+                towards += -0.1 if end.axis == route.start.axis else 0.1
+            key = towards if end.side in ("up", "down") else 0.0
+            found[end.node][end.side].append((key, number, route.leg, end.axis))
+    return {
+        name: {side: [(leg, axis) for _, _, leg, axis in sorted(ends)] for side, ends in sides.items()}
+        for name, sides in found.items()
+    }
+
+
+def _plain(node: Node, inside: Inside | None, style: Style, sides: Mapping[str, list[tuple[str, int]]]) -> Item:
+    """A tensor, dot, diamond, or the bar where lines run together."""
+    label = f"{node.tensor}*" if node.conj else node.tensor
+    legs = {side: [leg for leg, _ in ends] for side, ends in sides.items()}
+    if inside is None:
+        shape = shape_of(node, label, legs, style.tone.get(node.tensor, "tensor"))
+    else:
+        shape = Shape("bar", 8, max(20.0, PITCH * max(len(legs["left"]), len(legs["right"])) + 6), "bar")
+        label = ""
+    ports = {}
+    for side, ends in sides.items():
+        for k, (_, axis) in enumerate(ends):
+            ports[axis] = shape.port(side, (k - (len(ends) - 1) / 2) * PITCH)
+    half = shape.width / 2, shape.height / 2
+    title = style.told.get(node.tensor, node.tensor if not node.copy else "copy: 1 where all its indices agree")
+    name = style.prefix + node.name
+
+    def draw(x: float, y: float) -> Block:
+        points = tuple((x + px, y + py) for px, py in shape.corners())
+        mark = Mark(name, node.name, shape.kind, x, y, shape.width, shape.height, shape.tone, points, title)
+        dx, dy = shape.label_shift()
+        texts = () if node.copy or not label else (Text(x + dx, y + dy, label, "node", TEXT),)
+        return Block(mark.box, (mark,), (), texts)
+
+    return Item((-half[0], -half[1], half[0], half[1]), ports, draw)
+
+
+def _laid(plan: Placed, items: Mapping[str, Item], style: Style, stub: float, widths: Mapping[float, float]) -> Block:
+    rows = sorted({row for _, row in plan.cells.values()})
+    centre_x = _columns(plan, items, widths)
+    tracks = _tracks(plan, centre_x)
+    centre_y = _row_lines(plan, items, rows, tracks)
+    at = {name: (centre_x[name], centre_y[plan.cells[name][1]]) for name in plan.nodes}
+    drawn = [items[name].draw(*at[name]) for name in plan.nodes]
+    boxes = {name: _shift(items[name].box, *at[name]) for name in plan.nodes}
+    left = min(box[0] for box in boxes.values())
+    right = max(box[2] for box in boxes.values())
+    top = min(box[1] for box in boxes.values())
+    bottom = max(box[3] for box in boxes.values())
+    loops = [route for route in plan.routes if route.kind == "loop"]
+    arcs = max((level for (_, row), level in tracks.items() if row == rows[0]), default=0)
+    top -= TRACK * arcs + (8 if arcs else 0)
+    margin = 8 + TRACK * len(loops) if loops else 0.0
+    left, right = left - margin, right + margin
+    used = {route.leaves for route in plan.routes}
+    edge = (
+        left - (stub if "left" in used else 0),
+        top - (stub if "up" in used else 0),
+        right + (stub if "right" in used else 0),
+        bottom + (stub if "down" in used else 0),
+    )
+    ways = Ways(plan, at, items, boxes, tracks, edge)
+    wires, exits = [], {}
+    for number, route in enumerate(plan.routes):
+        path = ways.path(number, route)
+        ends = (style.prefix + route.start.node, style.prefix + route.end.node if route.end else None)
+        size = "" if route.size is None else f" = {route.size}"
+        wires.append(Wire(style.prefix + route.leg, route.leg, path, ends, route.size, route.leg + size, route.label))
+        if route.end is None:
+            exits[route.leg] = (path[-1][-2], path[-1][-1], route.leaves)
+    marks = tuple(mark for each in drawn for mark in each.marks)
+    inner_wires = tuple(wire for each in drawn for wire in each.wires)
+    texts = tuple(text for each in drawn for text in each.texts)
+    outs = [(x, y) for x, y, side in exits.values() if side == "out"]
+    edge = (edge[0], edge[1], max([edge[2], *(x for x, _ in outs)]), max([edge[3], *(y for _, y in outs)]))
+    return Block(edge, marks, (*inner_wires, *wires), texts, exits)
+
+
+def _columns(plan: Placed, items: Mapping[str, Item], widths: Mapping[float, float]) -> dict[str, float]:
+    """The x of every node: whole columns stand side by side, nodes between them where the middle is."""
+    column_of = {name: cell[0] for name, cell in plan.cells.items()}
+    low, high = math.floor(min(column_of.values())), math.ceil(max(column_of.values()))
+    x, at = 0.0, {}
+    for column in range(low, high + 1):
+        own = [items[name].box for name, c in column_of.items() if c == column]
+        dots = all(plan.nodes[name].copy for name, c in column_of.items() if c == column)
+        left = max((-box[0] for box in own), default=0.0)
+        right = max((box[2] for box in own), default=0.0)
+        half = max(widths.get(float(column), 0.0) / 2, 4.0 if dots else 0.0)
+        at[float(column)] = x + max(left, half)
+        x = at[float(column)] + max(right, half) + GAP
+    found = {}
+    for name, column in column_of.items():
+        below, above = float(math.floor(column)), float(math.ceil(column))
+        found[name] = at[below] + (column - below) * (at[above] - at[below])
+    by_row: dict[int, list[str]] = {}
+    for name in sorted(plan.nodes, key=lambda name: found[name]):
+        by_row.setdefault(plan.cells[name][1], []).append(name)
+    for names in by_row.values():  # what stands between columns gives way to its neighbours
+        for before, name in pairwise(names):
+            space = items[before].box[2] - items[name].box[0] + GAP / 2
+            found[name] = max(found[name], found[before] + space)
+    return found
+
+
+def _tracks(plan: Placed, x: Mapping[str, float]) -> dict[tuple[int, int], int]:
+    """The height, in tracks over its row, of every arc and loop by (number of the route, row): wide over narrow."""
+    spans = []
+    for number, route in enumerate(plan.routes):
+        if route.runs_above:
+            width = math.inf if route.end is None else abs(x[route.end.node] - x[route.start.node])
+            spans.append((plan.cells[route.start.node][1], width, number))
+    levels: dict[tuple[int, int], int] = {}
+    count: dict[int, int] = {}
+    for row, _, number in sorted(spans):
+        count[row] = count.get(row, 0) + 1
+        levels[number, row] = count[row]
+    return levels
+
+
+def _row_lines(
+    plan: Placed, items: Mapping[str, Item], rows: list[int], tracks: Mapping[tuple[int, int], int]
+) -> dict[int, float]:
+    """The y of every row; one that stands alone, without its dots, is at 0, and several are about it."""
+    line, y = {}, 0.0
+    for number, row in enumerate(rows):
+        own = [items[name].box for name, (_, r) in plan.cells.items() if r == row]
+        if number:
+            levels = max((level for (_, r), level in tracks.items() if r == row), default=0)
+            only_dots = all(plan.nodes[n].copy for n, (_, r) in plan.cells.items() if r == rows[number - 1])
+            y += (CHANNEL if not only_dots else 0.8 * CHANNEL) + TRACK * levels + max(-box[1] for box in own)
+        line[row] = y
+        y += max(box[3] for box in own)
+    main = [row for row in rows if not all(plan.nodes[n].copy for n, (_, r) in plan.cells.items() if r == row)]
+    main = main or rows
+    middle = (line[main[0]] + line[main[-1]]) / 2
+    return {row: value - middle for row, value in line.items()}
+
+
+def _shift(box: Box, dx: float, dy: float) -> Box:
+    return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy

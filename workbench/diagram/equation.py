@@ -1,0 +1,86 @@
+"""Two diagrams said to be equal: legs checked when it is built, numbers when they are asked for."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workbench.diagram.scene import Scene
+from workbench.diagram.sheet import Line, sheet
+
+if TYPE_CHECKING:
+    from workbench.diagram.drawing import Diagram
+
+TOLERANCE = {torch.float64: 1e-10, torch.complex128: 1e-10}  # of the largest relative error; 1e-5 in other dtypes
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """`left` = `right`. It is true if both have the same numbers on the arrays they hold, to rounding.
+
+    Raises ValueError, when it is built, unless both sides have the same open legs in the same order.
+    """
+
+    left: "Diagram"
+    right: "Diagram"
+
+    def __post_init__(self) -> None:
+        left, right = (side.program.legs[side.program.out] for side in (self.left, self.right))
+        if left != right:
+            raise ValueError(
+                f"the left side has the open legs ({', '.join(left)}) and the right side ({', '.join(right)}); "
+                "an equation needs the same ones in the same order."
+            )
+
+    @cached_property
+    def error(self) -> float:
+        """The largest difference of two entries over the largest entry of the left side."""
+        return largest_relative_error(self.left.result(), self.right.result())
+
+    @property
+    def holds(self) -> bool:
+        """Whether `error` is rounding: at most 1e-10 in float64, 1e-5 in float32."""
+        return self.error <= TOLERANCE.get(self.left.result().dtype, 1e-5)
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+    @cached_property
+    def scene(self) -> Scene:
+        """Both sides, joined by =, by ≈ where the numbers differ, or by ≟ where there are none yet."""
+        left, right = self.left.lines(), self.right.lines()
+        first, *more = right
+        joined = Line((*left[-1].signs, self.sign), (*left[-1].blocks, first.blocks[0]))
+        rest = Line(first.signs[1:], first.blocks[1:])
+        lines = [*left[:-1], joined, *([rest] if rest.blocks else []), *more]
+        return sheet(
+            lines, "an equation of tensor networks", f"{self.left.description} Equals: {self.right.description}"
+        )
+
+    @property
+    def sign(self) -> str:
+        """= if it holds, ≈ if not, ≟ without arrays."""
+        if not (self.left.arrays and self.right.arrays):
+            return "≟"
+        return "=" if self.holds else "≈"
+
+    def __repr__(self) -> str:
+        told = "" if self.sign == "≟" else f"  (largest relative error {self.error:.1e})"
+        return f"{self.left.einsum()}  {self.sign}  {self.right.einsum()}{told}"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from workbench.diagram.drawing import shown  # which imports this module
+
+        return shown(self.scene, repr(self))
+
+
+def largest_relative_error(wanted: Tensor, found: Tensor) -> float:
+    """The largest |found − wanted| over the largest |wanted|; 0 where both are zero."""
+    if wanted.shape != found.shape:
+        raise ValueError(f"shape {tuple(wanted.shape)} cannot equal shape {tuple(found.shape)}.")
+    if wanted.numel() == 0:
+        return 0.0
+    difference, largest = (found - wanted).abs().max(), wanted.abs().max()
+    return float(difference / largest) if largest > 0 else float(difference)

@@ -1,0 +1,110 @@
+"""Where the names of legs go: beside their wires, clear of nodes, of other wires and of each other."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from workbench.diagram.scene import Box, Mark, Path, Scene, Text, Wire, sampled
+
+SIZE = 10.0
+_CELL = 40.0  # of the grid that obstacles are looked up in
+_SHARES = (0.5, 0.35, 0.65, 0.22, 0.78, 0.12, 0.88)
+
+
+def with_labels(scene: Scene) -> Scene:
+    """The scene with a text beside every wire that has a label; those that fit nowhere are in `unlabelled`."""
+    taken = Obstacles()
+    for mark in scene.marks:
+        taken.add_all(_outline(mark))
+    taken.add_all(text.box for text in scene.texts)
+    samples = {id(wire): list(sampled(wire.path, 6)) for wire in scene.wires}
+    for wire in scene.wires:
+        half = wire.width / 2 + 0.5
+        taken.add_all((x - half, y - half, x + half, y + half) for x, y in samples[id(wire)])
+    texts, left_out = list(scene.texts), []
+    # Free legs first: their place is at the end, and nowhere else.
+    for wire in sorted(scene.wires, key=lambda wire: wire.ends[1] is not None):
+        if not wire.label:
+            continue
+        for x, y in _candidates(wire, samples[id(wire)]):
+            text = Text(x, y, wire.label, "leg", SIZE)
+            box = text.box
+            inside = box[0] > 1 and box[1] > 1 and box[2] < scene.width - 1 and box[3] < scene.height - 1
+            if inside and not taken.meets(box):
+                texts.append(text)
+                taken.add_all([box])
+                break
+        else:
+            left_out.append(wire.name)
+    return replace(scene, texts=tuple(texts), unlabelled=tuple(left_out))
+
+
+def _candidates(wire: Wire, points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Centres to try: past a free end, then to either side of the wire, from its middle outwards."""
+    text = Text(0, 0, wire.label, "leg", SIZE)
+    left, top, right, bottom = text.box
+    half_width, half_height = (right - left) / 2, (bottom - top) / 2
+    gap = wire.width / 2 + 2.5
+    if wire.ends[1] is None and len(points) > 1:
+        (x0, y0), (x, y) = points[-2], points[-1]
+        length = math.dist((x0, y0), (x, y)) or 1.0
+        dx, dy = (x - x0) / length, (y - y0) / length
+        yield x + dx * (half_width + 3), y + dy * (half_height + 3)
+    for share in _SHARES:
+        k = round(share * (len(points) - 1))
+        (x0, y0), (x1, y1) = points[max(0, k - 1)], points[min(len(points) - 1, k + 1)]
+        x, y = points[k]
+        if abs(x1 - x0) >= abs(y1 - y0):  # beside a level piece: above, then below
+            yield x, y - gap - half_height
+            yield x, y + gap + half_height
+        else:
+            yield x + gap + half_width, y
+            yield x - gap - half_width, y
+
+
+def _outline(mark: Mark) -> Iterator[Box]:
+    """What of a mark a text may not touch: all of a node, but only the walls of what holds others."""
+    left, top, right, bottom = mark.box
+    if mark.kind not in ("bubble", "sum"):
+        yield left - 1, top - 1, right + 1, bottom + 1
+        return
+    yield left - 2, top - 2, left + 2, bottom + 2
+    yield right - 2, top - 2, right + 2, bottom + 2
+    yield left - 2, top - 2, right + 2, top + 2
+    yield left - 2, bottom - 2, right + 2, bottom + 2
+
+
+class Obstacles:
+    """Boxes, found by where they are."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int, int], list[Box]] = defaultdict(list)
+
+    def add_all(self, boxes: Iterable[Box]) -> None:
+        """More boxes."""
+        for box in boxes:
+            for cell in self._under(box):
+                self._cells[cell].append(box)
+
+    def meets(self, box: Box) -> bool:
+        """Whether the box overlaps one of them."""
+        return any(overlap(box, other) for cell in self._under(box) for other in self._cells.get(cell, ()))
+
+    @staticmethod
+    def _under(box: Box) -> Iterator[tuple[int, int]]:
+        for column in range(math.floor(box[0] / _CELL), math.floor(box[2] / _CELL) + 1):
+            for row in range(math.floor(box[1] / _CELL), math.floor(box[3] / _CELL) + 1):
+                yield column, row
+
+
+def overlap(a: Box, b: Box) -> bool:
+    """Whether two boxes share more than an edge."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def path_box(path: Path) -> Box:
+    """The bounding box of a path, control points included."""
+    xs = [v for piece in path for v in piece[0::2]]
+    ys = [v for piece in path for v in piece[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)

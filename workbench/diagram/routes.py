@@ -1,0 +1,184 @@
+"""Which way each leg of a placed picture goes: straight to a neighbour, down to the next row, round, or out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from workbench.diagram.picture import Picture
+from workbench.diagram.place import Cell, Place, auto_layout, open_sides
+from workbench.network import Network, Node
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a leg: a node, the axis there, and the side on which it leaves."""
+
+    node: str
+    axis: int
+    side: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """A leg's way. `kind` is straight (within a row), column (between rows), arc (over a row), loop (round it), or
+    open (`end` is None): then it `leaves` the picture on a side, which need not be the side of its node."""
+
+    leg: str
+    kind: str
+    start: End
+    end: End | None
+    size: int | None
+    leaves: str = ""
+    label: str = ""  # what is written beside it; one of the legs of a spectator's dot names them all
+
+    @property
+    def runs_above(self) -> bool:
+        """Whether it takes a track of its own above its row."""
+        return self.kind in ("arc", "loop") or (self.start.side == "up" and self.leaves in ("left", "right"))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture's nodes in their cells, and the ways of its legs. `diamonds` are drawn on a bond."""
+
+    nodes: Mapping[str, Node]
+    cells: Mapping[str, Cell]
+    routes: tuple[Route, ...]
+    diamonds: frozenset[str]
+
+
+def placed(picture: Picture, sides: Mapping[str, str], cells: Mapping[str, Cell] | None = None) -> Placed:
+    """The picture in its cells. `sides` are those that open legs must leave on; `cells` may place nodes beforehand."""
+    network, diamonds = with_diamonds(picture.network.spectators_as_copies())
+    before = {node.name for node in picture.network.nodes}
+    lane = [node.name for node in network.nodes if node.copy and node.name not in before]
+    rest = _without(network, lane)
+    own = dict(cells or {})
+    if own:
+        missing = [node.name for node in rest.nodes if node.name not in own]
+        if missing:
+            raise ValueError(f"the layout places no {', '.join(missing)}; give each a cell, or none to have it found.")
+        own = {name: cell for name, cell in own.items() if name in {node.name for node in network.nodes}}
+    else:
+        own = auto_layout(rest, sides)
+    own |= _lane_cells(network, [name for name in lane if name not in own], own)
+    nodes = {node.name: node for node in network.nodes}
+    label = {leg: leg for leg in network.ends}
+    for node in (each for each in network.nodes if each.name in lane):
+        first = next((leg for leg in node.legs if leg in network.open_legs), node.legs[0])
+        label |= {leg: node.name if leg == first else "" for leg in node.legs}
+    routes = tuple(replace(route, label=label[route.leg]) for route in _routes(network, own, set(lane), sides))
+    return Placed(nodes, own, routes, diamonds)
+
+
+def with_diamonds(network: Network) -> tuple[Network, frozenset[str]]:
+    """The network with each diagonal on a three-legged copy node drawn as one node on the bond, under its name."""
+    nodes = {node.name: node for node in network.nodes}
+    diamonds = set()
+    for node in network.nodes:
+        if node.form != "diagonal" or len(node.legs) != 1:
+            continue
+        other = next((name for name, _ in network.ends[node.legs[0]] if name != node.name), None)
+        if other is None or not nodes[other].copy or len(nodes[other].legs) != 3:
+            continue
+        legs = tuple(leg for leg in nodes[other].legs if leg != node.legs[0])
+        del nodes[other]
+        nodes[node.name] = Node(node.name, legs, tensor=node.tensor, form="diagonal")
+        diamonds.add(node.name)
+    legs = {leg for node in nodes.values() for leg in node.legs}
+    sizes = {leg: n for leg, n in network.sizes.items() if leg in legs}
+    return Network(tuple(nodes.values()), network.open_legs, sizes, network.spectators), frozenset(diamonds)
+
+
+def _without(network: Network, names: list[str]) -> Network:
+    """The network without some nodes; the legs they held are spectators, so that each may have one end."""
+    nodes = tuple(node for node in network.nodes if node.name not in names)
+    legs = dict.fromkeys(leg for node in nodes for leg in node.legs)
+    gone = {leg for node in network.nodes if node.name in names for leg in node.legs}
+    return Network(nodes, tuple(leg for leg in network.open_legs if leg in legs), {}, tuple(legs.keys() & gone))
+
+
+def _lane_cells(network: Network, lane: list[str], cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Dots of spectators stand in a row of their own above all others, over the middle of what they join."""
+    top = min((r for _, r in cells.values()), default=0) - 1
+    nodes = {node.name: node for node in network.nodes}
+    found: dict[str, Cell] = {}
+    for name in lane:
+        joined = [other for leg in nodes[name].legs for other, _ in network.ends[leg] if other in cells]
+        columns = [cells[other][0] for other in joined] or [0.0]
+        column = (min(columns) + max(columns)) / 2
+        while (column, top) in found.values():
+            column += 0.5
+        found[name] = (column, top)
+    return found
+
+
+def _routes(network: Network, cells: Mapping[str, Cell], lane: set[str], sides: Mapping[str, str]) -> tuple[Route, ...]:
+    rows: dict[int, list[str]] = {}
+    for name, (_, row) in sorted(cells.items(), key=lambda item: (item[1][1], item[1][0])):
+        rows.setdefault(row, []).append(name)
+    ends = network.ends
+    bonds = {leg: own for leg, own in ends.items() if len(own) == 2}
+    beside = {name: k for row in rows.values() for k, name in enumerate(row)}
+    used = set()  # (node, side) of straight bonds
+    for (a, _), (b, _) in bonds.values():
+        if a != b and cells[a][1] == cells[b][1] and abs(beside[a] - beside[b]) == 1:
+            left, right = sorted((a, b), key=lambda name: cells[name][0])
+            used |= {(left, "right"), (right, "left")}
+    routes = []
+    order = list(rows)
+    for leg, own in bonds.items():
+        (a, i), (b, k) = sorted(own, key=lambda end: (cells[end[0]][1], cells[end[0]][0], end[1]))
+        row = rows[cells[a][1]]
+        size = network.sizes.get(leg)
+        if cells[a][1] != cells[b][1]:
+            routes.append(Route(leg, "column", End(a, i, "down"), End(b, k, "up"), size))
+        elif a != b and abs(beside[a] - beside[b]) == 1:
+            routes.append(Route(leg, "straight", End(a, i, "right"), End(b, k, "left"), size))
+        elif a == row[0] and b == row[-1] and (a, "left") not in used and (b, "right") not in used:
+            routes.append(Route(leg, "loop", End(a, i, "left"), End(b, k, "right"), size))
+        else:
+            routes.append(Route(leg, "arc", End(a, i, "up"), End(b, k, "up"), size))
+    main = [row for row in order if any(name not in lane for name in rows[row])]
+    opened = set(network.open_legs) | {leg for leg, own in ends.items() if len(own) == 1}
+    for name, node in ((node.name, node) for node in network.nodes):
+        own = [leg for leg in node.legs if leg in opened]
+        asked = _asked(name, node, own, cells, rows, main, lane, network)
+        for axis, leg in enumerate(node.legs):
+            if leg in opened:
+                leaves = side = sides.get(leg, asked[leg])
+                row = rows[cells[name][1]]
+                if (leaves == "left" and name != row[0]) or (leaves == "right" and name != row[-1]):
+                    side = "up"  # a neighbour is in the way
+                routes.append(Route(leg, "open", End(name, axis, side), None, network.sizes.get(leg), leaves))
+    return tuple(routes)
+
+
+def _asked(
+    name: str,
+    node: Node,
+    own: list[str],
+    cells: Mapping[str, Cell],
+    rows: Mapping[int, list[str]],
+    main: list[int],
+    lane: set[str],
+    network: Network,
+) -> dict[str, str]:
+    if name in lane:
+        return dict.fromkeys(own, "up")
+    row = rows[cells[name][1]]
+    inner = row[1:-1]
+    opened = set(network.open_legs)
+    nodes = {each.name: each for each in network.nodes}
+    is_train = len(main) == 1 and any(leg in opened for other in inner for leg in nodes[other].legs)
+    columns = [column for other, (column, _) in cells.items() if other not in lane]
+    place = Place(
+        row=main.index(cells[name][1]),
+        n_rows=len(main),
+        first=name == row[0],
+        last=name == row[-1],
+        single=len(columns) == 1,
+        is_train=is_train,
+        at_left=cells[name][0] == min(columns),
+        at_right=cells[name][0] == max(columns),
+    )
+    return open_sides(own, place)

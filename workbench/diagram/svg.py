@@ -1,0 +1,90 @@
+"""A scene as SVG: inline in a page, where it follows the page's theme, or a file by itself."""
+
+from html import escape
+from itertools import count
+
+from workbench.diagram.scene import Mark, Path, Scene, Text, Wire
+from workbench.diagram.themes import FONT, LIGHT, Theme
+
+_numbers = count(1)
+
+
+def svg(scene: Scene, theme: Theme = LIGHT, inline: bool = False, zoom: float = 1.0) -> str:
+    """The scene as an SVG element. `inline` leaves the background to the page and takes its ink where it says one.
+
+    Every mark and wire carries its name as data-name and a <title> that is shown to who points at it.
+    """
+    own = f"tn{next(_numbers)}"  # ids are the page's: two drawings on one page must not share any
+    ink = f"var(--jp-content-font-color1, var(--vscode-editor-foreground, {theme.ink}))" if inline else theme.ink
+    size = f'width="{scene.width * zoom:.0f}" height="{scene.height * zoom:.0f}"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="{own}-t {own}-d" {size} '
+        f'viewBox="0 0 {scene.width:.0f} {scene.height:.0f}" font-family="{FONT}" style="--ink:{ink}">',
+        f'<title id="{own}-t">{escape(scene.title or "tensor network")}</title>',
+        f'<desc id="{own}-d">{escape(scene.description)}</desc>',
+    ]
+    if not inline:
+        lines.append(f'<rect width="100%" height="100%" fill="{theme.background}"/>')
+    held = [mark for mark in scene.marks if mark.kind in ("bubble", "sum")]
+    lines += [_mark(mark, theme) for mark in held]
+    lines += [_wire(wire, ink) for wire in scene.wires]
+    lines += [_mark(mark, theme) for mark in scene.marks if mark.kind not in ("bubble", "sum")]
+    lines += [_text(text, theme, ink) for text in scene.texts]
+    return "\n".join([*lines, "</svg>"])
+
+
+def _wire(wire: Wire, ink: str) -> str:
+    return (
+        f'<path class="tn-wire" data-name="{escape(wire.name)}" data-leg="{escape(wire.leg)}" '
+        f'd="{path_data(wire.path)}" fill="none" stroke="{ink}" stroke-width="{wire.width:.2f}">'
+        f"<title>{escape(wire.title)}</title></path>"
+    )
+
+
+def path_data(path: Path) -> str:
+    """The `d` of an SVG path."""
+    words = [f"M{_pair(path[0])}"]
+    for piece in path[1:]:
+        words.append(f"L{_pair(piece)}" if len(piece) == 2 else f"C{_pair(piece)}")
+    return "".join(words)
+
+
+def _pair(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.2f}".rstrip("0").rstrip(".") for value in values)
+
+
+def _mark(mark: Mark, theme: Theme) -> str:
+    fill, edge = theme.tones[mark.tone]
+    left, top, _, _ = mark.box
+    paint = f'fill="{fill}" stroke="{edge}" stroke-width="1.4"'
+    if mark.points:
+        points = " ".join(f"{x:.2f},{y:.2f}" for x, y in mark.points)
+        shape = f'<polygon points="{points}" stroke-linejoin="round" {paint}/>'
+    elif mark.kind in ("disc", "dot"):
+        shape = f'<circle cx="{mark.x:.2f}" cy="{mark.y:.2f}" r="{mark.width / 2:.2f}" {paint}/>'
+    else:
+        radius = {"box": 9, "bubble": 14, "sum": 6}.get(mark.kind, 1)
+        dash = ' stroke-dasharray="3 3"' if mark.kind == "sum" else ""
+        shape = (
+            f'<rect x="{left:.2f}" y="{top:.2f}" width="{mark.width:.2f}" height="{mark.height:.2f}" '
+            f'rx="{radius}" {paint}{dash}/>'
+        )
+    return (
+        f'<g class="tn-mark" data-name="{escape(mark.name)}" data-kind="{mark.kind}">'
+        f"{shape}<title>{escape(mark.title)}</title></g>"
+    )
+
+
+def _text(text: Text, theme: Theme, ink: str) -> str:
+    fill = theme.label if text.role == "node" else ink
+    weight = ' font-weight="bold"' if text.role == "glyph" else ""
+    style = ' font-style="italic"' if text.role in ("leg", "function") else ""
+    parts, lowered = [], False
+    for content, low in text.runs:
+        shift = f' dy="{0.25 * text.size:.1f}" font-size="{0.75 * text.size:.1f}"' if low and not lowered else ""
+        parts.append(f"<tspan{shift}>{escape(content)}</tspan>" if shift else escape(content))
+        lowered = low
+    return (
+        f'<text class="tn-text" data-role="{text.role}" x="{text.x:.2f}" y="{text.y + 0.35 * text.size:.2f}" '
+        f'font-size="{text.size:g}" text-anchor="middle" fill="{fill}"{weight}{style}>{"".join(parts)}</text>'
+    )

@@ -1,0 +1,154 @@
+"""The paths of a picture's legs, once every node has its coordinates. No path crosses a node that is not its end."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.diagram.routes import End, Placed, Route
+from workbench.diagram.scene import Box, Path, rounded
+
+TRACK = 13.0  # between two wires that run beside each other
+CLEAR = 8.0  # between a wire and a node that it passes
+
+
+@dataclass(frozen=True)
+class Item:
+    """A node with its size about its own origin, and where each of its leg-ends (axis) begins."""
+
+    box: Box
+    ports: Mapping[int, tuple[float, float]]
+    draw: Callable[[float, float], Any]  # a Block, at an origin
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Where everything is: nodes, their boxes, the tracks of legs that run above their row, and the block's edge."""
+
+    plan: Placed
+    at: Mapping[str, tuple[float, float]]
+    items: Mapping[str, Item]
+    boxes: Mapping[str, Box]
+    tracks: Mapping[tuple[int, int], int]
+    edge: Box
+    taken: dict[int, list[float]] = field(default_factory=dict)  # by row, the x of the wires that pass it
+
+    def path(self, number: int, route: Route) -> Path:
+        """The path of one leg, from its first end to its second, or to the block's edge."""
+        start = self._port(route.start)
+        row = self._row(route.start.node)
+        if route.kind == "straight" and route.end is not None:
+            return across(start, self._port(route.end))
+        if route.runs_above:
+            y = self._top(row) - 4 - TRACK * self.tracks[number, row]
+            if route.end is None:
+                wall = self.edge[0] if route.leaves == "left" else self.edge[2]
+                return rounded([start, (start[0], y), (wall, y)])
+            end = self._port(route.end)
+            if route.kind == "arc":
+                return rounded([start, (start[0], y), (end[0], y), end])
+            reach = 6 + TRACK * self.tracks[number, row]
+            own = [box for name, box in self.boxes.items() if self._row(name) == row]
+            left, right = min(box[0] for box in own) - reach, max(box[2] for box in own) + reach
+            return rounded([start, (left, start[1]), (left, y), (right, y), (right, end[1]), end])
+        if route.end is not None:
+            return self._down(start, row, self._port(route.end), self._row(route.end.node), route)
+        if route.leaves in ("left", "right"):
+            return start, (self.edge[0] if route.leaves == "left" else self.edge[2], start[1])
+        if route.leaves == "out":
+            return start, (start[0] + 15, start[1] + 15)
+        return self._to_edge(start, row, route)
+
+    def _down(self, start: tuple[float, float], row: int, end: tuple[float, float], last: int, route: Route) -> Path:
+        """From a node's lower side to the upper side of one in a row farther down, between the nodes on the way."""
+        assert route.end is not None
+        path: list[tuple[float, ...]] = [start]
+        here = start
+        if not self._is_dot(route.start):
+            here = self._line_to(path, (start[0], self._bottom(row)))
+        for between in self._rows_between(row, last):
+            x = self._free(between, here[0] + (end[0] - here[0]) / 2)
+            self._curve_to(path, (x, self._top(between)), self._is_dot(route.start) and here == start)
+            here = self._line_to(path, (x, self._bottom(between)))
+        foot = end if self._is_dot(route.end) else (end[0], self._top(last))
+        self._curve_to(path, foot, self._is_dot(route.start) and here == start, self._is_dot(route.end))
+        if foot != end:
+            self._line_to(path, end)
+        return tuple(path)
+
+    def _to_edge(self, start: tuple[float, float], row: int, route: Route) -> Path:
+        """From a node straight up or down to the block's edge, aside only where a node is in the way."""
+        up = route.leaves == "up"
+        rows = self._rows()
+        on_the_way = [r for r in rows if (r < row if up else r > row)]
+        path: list[tuple[float, ...]] = [start]
+        x = start[0]
+        for passed in reversed(on_the_way) if up else on_the_way:
+            free = self._free(passed, x)
+            if free != x:
+                self._line_to(path, (x, self._top(row) if up else self._bottom(row)))
+                x = free
+                self._curve_to(path, (x, self._bottom(passed) if up else self._top(passed)))
+            row = passed
+        self._line_to(path, (x, self.edge[1] if up else self.edge[3]))
+        return tuple(path)
+
+    def _free(self, row: int, x: float) -> float:
+        """The x nearest to the one given at which a wire passes the row clear of its nodes and of other wires."""
+        walls = [(box[0] - CLEAR, box[2] + CLEAR) for name, box in self.boxes.items() if self._row(name) == row]
+        walls += [(other - CLEAR, other + CLEAR) for other in self.taken.get(row, [])]
+        places = [x, *(side for wall in walls for side in wall)]
+        free = [p for p in places if not any(low < p < high for low, high in walls)]
+        best = min(free, key=lambda p: (abs(p - x), p))
+        self.taken.setdefault(row, []).append(best)
+        return best
+
+    @staticmethod
+    def _line_to(path: list[tuple[float, ...]], end: tuple[float, float]) -> tuple[float, float]:
+        if math.dist(path[-1][-2:], end) > 1e-6:
+            path.append(end)
+        return end
+
+    @staticmethod
+    def _curve_to(
+        path: list[tuple[float, ...]], end: tuple[float, float], from_dot: bool = False, to_dot: bool = False
+    ) -> None:
+        """Down, aside and down again; to or from a dot as a ray."""
+        x, y = path[-1][-2:]
+        dx, dy = end[0] - x, end[1] - y
+        if abs(dx) < 1e-6:
+            path.append(end)
+            return
+        first = (x + 0.12 * dx, y + 0.6 * dy) if from_dot else (x, y + 0.5 * dy)
+        second = (end[0] - 0.12 * dx, end[1] - 0.6 * dy) if to_dot else (end[0], end[1] - 0.5 * dy)
+        path.append((*first, *second, *end))
+
+    def _port(self, end: End) -> tuple[float, float]:
+        (x, y), (dx, dy) = self.at[end.node], self.items[end.node].ports[end.axis]
+        return x + dx, y + dy
+
+    def _row(self, name: str) -> int:
+        return self.plan.cells[name][1]
+
+    def _rows(self) -> list[int]:
+        return sorted({row for _, row in self.plan.cells.values()})
+
+    def _rows_between(self, first: int, last: int) -> list[int]:
+        return [row for row in self._rows() if first < row < last]
+
+    def _top(self, row: int) -> float:
+        return min(box[1] for name, box in self.boxes.items() if self._row(name) == row)
+
+    def _bottom(self, row: int) -> float:
+        return max(box[3] for name, box in self.boxes.items() if self._row(name) == row)
+
+    def _is_dot(self, end: End) -> bool:
+        return self.plan.nodes[end.node].copy
+
+
+def across(start: tuple[float, float], end: tuple[float, float]) -> Path:
+    """From left to right: a line, or an S where the heights differ."""
+    if abs(start[1] - end[1]) < 0.5:
+        return start, end
+    middle = (start[0] + end[0]) / 2
+    return start, (middle, start[1], middle, end[1], *end)
