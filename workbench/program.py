@@ -1,5 +1,6 @@
 """A straight line of contractions, sums and named functions: what a layer computes, drawn and run as one object."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -189,7 +190,7 @@ class Program:
     def sizes(self, arrays: Mapping[str, Tensor]) -> dict[str, dict[str, int]]:
         """The sizes of the legs within each value, as far as they follow from the arrays' shapes without running.
 
-        A function's leg has the size of the leg of that name that it reads.
+        A function's leg has the size of the leg of that name that it reads; a merged leg the product of its parts'.
         """
         found: dict[str, dict[str, int]] = {}
         for name, legs in self.inputs.items():
@@ -200,6 +201,11 @@ class Program:
             named = used_legs(step) if not isinstance(step, Apply) else [(name, legs_of[name]) for name in step.reads]
             for name, legs in named:
                 own |= {leg: found[name][d] for leg, d in zip(legs, legs_of[name], strict=True) if d in found[name]}
+            if isinstance(step, Apply) and step.kind == "merge":
+                gone = [leg for leg in legs_of[step.reads[0]] if leg not in step.legs]
+                made = [leg for leg in step.legs if leg not in legs_of[step.reads[0]]]
+                if len(made) == 1 and all(leg in own for leg in gone):
+                    own[made[0]] = math.prod(own[leg] for leg in gone)
             found[step.out] = own
         return found
 

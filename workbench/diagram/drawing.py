@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.contraction import ContractionPlan
 from workbench.diagram.block import Style
 from workbench.diagram.equation import Equation
+from workbench.diagram.flow import flow_scene
 from workbench.diagram.picture import program_pictures
 from workbench.diagram.place import Layout
 from workbench.diagram.scene import Scene
@@ -26,6 +27,8 @@ from workbench.whole_files import replaced_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from workbench.diagram.forms import Decomposed
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,13 @@ class Diagram:
         """The diagram of a quimb TensorNetwork or Tensor."""
         return cls(*from_quimb(network))
 
+    @classmethod
+    def of(cls, form: "Decomposed", title: str = "") -> "Diagram":
+        """The diagram of a decomposition with its own arrays; cores are drawn as isometries where they are."""
+        from workbench.diagram.forms import parts_of  # loads every decomposition
+
+        return cls(*parts_of(form), title)
+
     @cached_property
     def program(self) -> Program:
         """What is computed, step by step."""
@@ -128,7 +138,10 @@ class Diagram:
     @cached_property
     def scene(self) -> Scene:
         """Its geometry."""
-        return sheet(self.lines(), self.title or "tensor network", self.description)
+        title = self.title or "tensor network"
+        if self.layout.flow:
+            return flow_scene(self.program, title, self.description)
+        return sheet(self.lines(), title, self.description)
 
     def lines(self, widths: Mapping[float, float] | None = None) -> list[Line]:
         """Its blocks line by line; `widths` are the least widths of columns."""
