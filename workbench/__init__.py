@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from workbench.diagram.drawing import Diagram
     from workbench.diagram.place import Layout
     from workbench.explore.compression_lab import CompressionLab
-    from workbench.network import Network, Node
+    from workbench.network import Network
+    from workbench.node import Node
     from workbench.program import Add, Apply, Contract, Program
     from workbench.spectrum import Spectrum
     from workbench.transformer.load import LanguageModel, load
@@ -31,7 +32,7 @@ _HOMES = {
     "Layout": "workbench.diagram.place",
     "LowRank": "workbench.decompose.low_rank",
     "Network": "workbench.network",
-    "Node": "workbench.network",
+    "Node": "workbench.node",
     "Program": "workbench.program",
     "Spectrum": "workbench.spectrum",
     "TensorTrain": "workbench.decompose.train",

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.network import Network, Node, fresh
+from workbench.network import Network, fresh
+from workbench.node import Node
 
 
 def to_tensornetwork(network: Network, arrays: Mapping[str, Tensor]) -> tuple[list[Any], list[Any]]:
