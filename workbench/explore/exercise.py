@@ -1,0 +1,94 @@
+"""Exercises graded by what they compute: an answer is right if it contracts to the same tensor on random values."""
+
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+import torch
+from torch import Tensor
+
+from workbench.diagram.drawing import Diagram
+from workbench.diagram.equation import largest_relative_error
+from workbench.network import Network
+from workbench.program import Program
+
+_SIZES = (3, 2, 5, 4, 7, 6)  # of legs in their order: different, so that exchanged legs are noticed
+_ROUNDING = 1e-10
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Whether an answer is right, and what was found, in words. It is true if right."""
+
+    right: bool
+    told: str
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __repr__(self) -> str:
+        return f"{'right' if self.right else 'not yet'}: {self.told}"
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A tensor that is wanted, as the diagram of a network, whose tensors an answer may use by name.
+
+    The wanted diagram stays hidden: only what it computes is compared.
+    """
+
+    wanted: Diagram
+
+    def check(self, answer: Diagram | Network | str | None, draws: int = 3) -> Grade:
+        """The grade of a diagram, a network, or an einsum of the wanted tensors in their order.
+
+        Both are contracted on `draws` sets of random numbers, float64, with another size for every leg.
+        """
+        if answer is None:
+            return Grade(False, "no answer yet")
+        wanted = self.wanted.program
+        try:
+            given = _program(answer, tuple(wanted.inputs))
+            unknown = [name for name in given.inputs if name not in wanted.inputs]
+            if unknown:
+                return Grade(False, f"it uses {', '.join(unknown)}; the tensors are {', '.join(wanted.inputs)}")
+            errors = [self._error(given, seed) for seed in range(draws)]
+        except ValueError as error:
+            return Grade(False, str(error))
+        worst = max(errors)
+        told = f"largest relative error {worst:.1e} on {draws} draws of random numbers"
+        return Grade(worst <= _ROUNDING, told)
+
+    def _error(self, given: Program, seed: int) -> float:
+        arrays = self._arrays(seed)
+        wanted = self.wanted.program.run(arrays)[self.wanted.program.out]
+        found = given.run({name: array for name, array in arrays.items() if name in given.inputs})[given.out]
+        if found.shape != wanted.shape:
+            raise ValueError(f"it has shape {tuple(found.shape)} where {tuple(wanted.shape)} is wanted (order matters)")
+        return largest_relative_error(wanted, found)
+
+    def _arrays(self, seed: int) -> dict[str, Tensor]:
+        """Random arrays for the wanted tensors; legs that are one index have one size."""
+        program = self.wanted.program
+        size: dict[str, int] = {}
+        sizes = cycle(_SIZES)
+        (step,) = program.steps
+        network = getattr(step, "network", None)
+        if network is None:
+            raise ValueError("an exercise wants the diagram of one network.")
+        for leg, index in network.index_of.items():
+            if index not in size:
+                size[index] = next(sizes)
+            size[leg] = size[index]
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            name: torch.randn([size[leg] for leg in legs], generator=generator, dtype=torch.float64)
+            for name, legs in program.inputs.items()
+        }
+
+
+def _program(answer: Diagram | Network | str, names: tuple[str, ...]) -> Program:
+    """The answer as a program without sizes of its own: it is run on other arrays."""
+    if isinstance(answer, str):
+        answer = Network.from_einsum(answer, names)
+    network = answer.subject if isinstance(answer, Diagram) else answer
+    return Program.of(replace(network, sizes={})) if isinstance(network, Network) else network
