@@ -138,10 +138,14 @@ class Diagram:
     @cached_property
     def scene(self) -> Scene:
         """Its geometry."""
+        return self.scene_with({})
+
+    def scene_with(self, widths: Mapping[float, float]) -> Scene:
+        """Its geometry with columns no narrower than `widths`, and as many of them."""
         title = self.title or "tensor network"
         if self.layout.flow:
             return flow_scene(self.program, title, self.description)
-        return sheet(self.lines(), title, self.description)
+        return sheet(self.lines(widths), title, self.description)
 
     def lines(self, widths: Mapping[float, float] | None = None) -> list[Line]:
         """Its blocks line by line; `widths` are the least widths of columns."""

@@ -4,16 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from workbench.diagram.scene import Scene
 from workbench.diagram.sheet import Line, sheet
+from workbench.rounding import largest_relative_error, tolerance
 
 if TYPE_CHECKING:
     from workbench.diagram.drawing import Diagram
-
-TOLERANCE = {torch.float64: 1e-10, torch.complex128: 1e-10}  # of the largest relative error; 1e-5 in other dtypes
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +38,7 @@ class Equation:
     @property
     def holds(self) -> bool:
         """Whether `error` is rounding: at most 1e-10 in float64, 1e-5 in float32."""
-        return self.error <= TOLERANCE.get(self.left.result().dtype, 1e-5)
+        return self.error <= tolerance(self.left.result().dtype)
 
     def __bool__(self) -> bool:
         return self.holds
@@ -74,13 +70,3 @@ class Equation:
         from workbench.diagram.drawing import shown  # which imports this module
 
         return shown(self.scene, repr(self))
-
-
-def largest_relative_error(wanted: Tensor, found: Tensor) -> float:
-    """The largest |found − wanted| over the largest |wanted|; 0 where both are zero."""
-    if wanted.shape != found.shape:
-        raise ValueError(f"shape {tuple(wanted.shape)} cannot equal shape {tuple(found.shape)}.")
-    if wanted.numel() == 0:
-        return 0.0
-    difference, largest = (found - wanted).abs().max(), wanted.abs().max()
-    return float(difference / largest) if largest > 0 else float(difference)

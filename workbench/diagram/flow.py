@@ -134,7 +134,7 @@ class _Line:
         self.height = max(self.height, RISE * len(stage.branches) + 6 + BOX / 2 + 6)
         self._to(plus - 8, stage.out)
         self.marks.append(Mark(stage.out, stage.out, "disc", plus, 0.0, 16, 16, "value", title=f"{stage.out}: a sum"))
-        self.texts.append(Text(plus, 0.0, "+", "node", 13))
+        self.texts.append(Text(plus, 0.0, "+", "node", 11))
         self.x, self.end = plus + 8, stage.out
         self._from = (self.x, stage.out)
 
@@ -164,7 +164,7 @@ class _Line:
             start = [(x + width, y)]
             x += width + TRUNK
         path = rounded([*start, (plus, y), (plus, -8.0)], 9)
-        self.wires.append(Wire(f"{stream}→{out}", stream, path, (source, out), None, stream))
+        self.wires.append(Wire(f"{stream}→{out}", out, path, (source, out), None, stream))  # one of the sum's
 
     def _box(self, name: str, label: str, x: float, y: float, width: float, tone: str) -> None:
         self.marks.append(Mark(name, name, "box", x, y, width, BOX, tone, title=name))

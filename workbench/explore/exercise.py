@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from workbench.diagram.drawing import Diagram
-from workbench.diagram.equation import largest_relative_error
 from workbench.network import Network
 from workbench.program import Program
+from workbench.rounding import largest_relative_error, tolerance
 
 _SIZES = (3, 2, 5, 4, 7, 6)  # of legs in their order: different, so that exchanged legs are noticed
-_ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Exercise:
             return Grade(False, str(error))
         worst = max(errors)
         told = f"largest relative error {worst:.1e} on {draws} draws of random numbers"
-        return Grade(worst <= _ROUNDING, told)
+        return Grade(worst <= tolerance(torch.float64), told)
 
     def _error(self, given: Program, seed: int) -> float:
         arrays = self._arrays(seed)
