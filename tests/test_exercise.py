@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from workbench.decompose.low_rank import LowRank
 from workbench.diagram.drawing import Diagram
 from workbench.explore.exercise import Exercise
 from workbench.network import Network
@@ -42,8 +43,8 @@ def test_an_answer_in_another_form_that_computes_the_same_is_right():
     ("answer", "told"),
     [
         (None, "not yet: no answer yet"),
-        ("ij,jk->ki", r"not yet: it has shape \(2, 3\) where \(3, 2\) is wanted \(order matters\)"),
-        ("ij,kj->ik", r"bond 'j' has size 5 on node 'A' but 2 on node 'B'"),
+        ("ij,jk->ki", r"not yet: it has shape \(5, 3\) where \(3, 5\) is wanted \(order matters\)"),
+        ("ij,kj->ik", r"bond 'j' has size 2 on node 'A' but 5 on node 'B'"),
         ("ij,jk", "equation 'ij,jk' is not letters, commas and one arrow"),
         ("ij,jk,kl->il", "has 3 operands, but 2 names were given"),
         (Network.from_einsum("ij,jk->ik", ["A", "C"]), "it uses C; the tensors are A, B"),
@@ -67,6 +68,18 @@ def test_numbers_that_differ_are_told_with_their_error():
     grade = wanted.check(Network.from_einsum("i,i,i->i", ["a", "a", "b"]))
     assert not grade
     assert "largest relative error" in grade.told
+
+
+def test_a_decomposition_can_be_what_is_wanted():
+    wanted = Exercise(Diagram.of(LowRank.from_weight(torch.randn(6, 4, dtype=torch.float64))))
+    assert wanted.check("ia,aj->ij")
+    assert not wanted.check("ia,aj->ji")
+
+
+def test_an_einsum_names_a_tensor_as_often_as_it_is_wanted():
+    scores = Exercise(Diagram(Network.from_einsum("td,de,se->ts", ["X", "W", "X"])))
+    assert scores.check("ad,dc,bc->ab")
+    assert not scores.check("ad,cd,bc->ab")
 
 
 def test_an_exercise_of_several_steps_is_refused():

@@ -4,18 +4,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workbench.decompose.cp import CanonicalPolyadic
+    from workbench.decompose.kronecker import KroneckerSum
     from workbench.decompose.low_rank import LowRank
     from workbench.decompose.operator import TrainOperator
+    from workbench.decompose.ring import TensorRing
     from workbench.decompose.train import TensorTrain
+    from workbench.decompose.tucker import Tucker
     from workbench.diagram.drawing import Diagram
     from workbench.diagram.place import Layout
     from workbench.explore.compression_lab import CompressionLab
+    from workbench.explore.cut import CutLab
+    from workbench.explore.exercise import Exercise
+    from workbench.explore.freeze import FreezeLab
+    from workbench.explore.proving import ProofLab
+    from workbench.explore.theatre import Theatre
     from workbench.network import Network
     from workbench.node import Node
     from workbench.program import Add, Apply, Contract, Program
     from workbench.spectrum import Spectrum
     from workbench.transformer.load import LanguageModel, load
     from workbench.widgets.compression_view import CompressionView
+    from workbench.widgets.cut_view import CutView
+    from workbench.widgets.freeze_view import FreezeView
+    from workbench.widgets.inspector import Inspector
+    from workbench.widgets.proof_view import ProofView
+    from workbench.widgets.theatre_view import TheatreView
 
 __version__ = "0.1.0"
 
@@ -24,38 +38,66 @@ __version__ = "0.1.0"
 _HOMES = {
     "Add": "workbench.program",
     "Apply": "workbench.program",
+    "CanonicalPolyadic": "workbench.decompose.cp",
     "CompressionLab": "workbench.explore.compression_lab",
     "CompressionView": "workbench.widgets.compression_view",
     "Contract": "workbench.program",
+    "CutLab": "workbench.explore.cut",
+    "CutView": "workbench.widgets.cut_view",
     "Diagram": "workbench.diagram.drawing",
+    "Exercise": "workbench.explore.exercise",
+    "FreezeLab": "workbench.explore.freeze",
+    "FreezeView": "workbench.widgets.freeze_view",
+    "Inspector": "workbench.widgets.inspector",
+    "KroneckerSum": "workbench.decompose.kronecker",
     "LanguageModel": "workbench.transformer.load",
     "Layout": "workbench.diagram.place",
     "LowRank": "workbench.decompose.low_rank",
     "Network": "workbench.network",
     "Node": "workbench.node",
     "Program": "workbench.program",
+    "ProofLab": "workbench.explore.proving",
+    "ProofView": "workbench.widgets.proof_view",
     "Spectrum": "workbench.spectrum",
+    "TensorRing": "workbench.decompose.ring",
     "TensorTrain": "workbench.decompose.train",
+    "Theatre": "workbench.explore.theatre",
+    "TheatreView": "workbench.widgets.theatre_view",
     "TrainOperator": "workbench.decompose.operator",
+    "Tucker": "workbench.decompose.tucker",
     "load": "workbench.transformer.load",
 }
 
 __all__ = [
     "Add",
     "Apply",
+    "CanonicalPolyadic",
     "CompressionLab",
     "CompressionView",
     "Contract",
+    "CutLab",
+    "CutView",
     "Diagram",
+    "Exercise",
+    "FreezeLab",
+    "FreezeView",
+    "Inspector",
+    "KroneckerSum",
     "LanguageModel",
     "Layout",
     "LowRank",
     "Network",
     "Node",
     "Program",
+    "ProofLab",
+    "ProofView",
     "Spectrum",
+    "TensorRing",
     "TensorTrain",
+    "Theatre",
+    "TheatreView",
     "TrainOperator",
+    "Tucker",
     "load",
 ]
 

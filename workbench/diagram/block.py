@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from workbench.diagram.apart import kept_apart
 from workbench.diagram.picture import Inside, Picture
 from workbench.diagram.place import Cell
+from workbench.diagram.ports import Ends, ends_by_side, pitches_of, spread, spread_sides
 from workbench.diagram.routes import Placed, placed
-from workbench.diagram.scene import Box, Mark, Text, Wire, moved, shifted_mark
-from workbench.diagram.shapes import PITCH, TEXT, Shape, shape_of
+from workbench.diagram.scene import LABEL, Box, Mark, Text, Wire, moved, shifted_mark, text_width
+from workbench.diagram.shapes import TEXT, bar_of, shape_of
 from workbench.diagram.ways import TRACK, Item, Ways
 from workbench.network import Node
 
 GAP = 40.0  # between columns
 CHANNEL = 46.0  # between rows
+SLOPE, STEEPEST = 0.16, 90.0  # of a channel's height over how far its legs go aside
 STUB = 26.0  # a free leg
 
 Exit = tuple[float, float, str]  # where an open leg ends, and on which side
@@ -69,71 +72,74 @@ def block(
     """The picture at coordinates. `sides` are those its open legs must leave on."""
     from workbench.diagram.boxes import boxed  # bubbles and sums, which hold blocks in turn
 
-    plan = placed(picture, sides or {}, cells)
-    ports = _ports(plan)
-    items = {}
+    plan = placed(picture, {**_own_sides(picture), **(sides or {})}, cells)
+    ports, spread_on = ends_by_side(plan), spread_sides(plan)
+    items, opened = {}, {route.leg for route in plan.routes if route.end is None}
     for name, node in plan.nodes.items():
         inside = picture.inside.get(name)
         if inside is not None and inside.kind in ("bubble", "sum"):
             own = {inside.legs[axis]: side for side, ends in ports[name].items() for _, axis in ends}
             items[name] = boxed(node, inside, style, own)
         else:
-            items[name] = _plain(node, inside, style, ports[name])
+            spread_here = {side for dot, side in spread_on if dot == name}
+            items[name] = _plain(node, inside, style, ports[name], spread_here, pitches_of(ports[name], opened))
     return _laid(plan, items, style, stub, widths or {})
 
 
-def _ports(plan: Placed) -> dict[str, dict[str, list[tuple[str, int]]]]:
-    """Of every node, by side, the leg-ends (leg, axis) in the order they stand: by where they go, then as declared."""
-    found: dict[str, dict[str, list[tuple[float, int, str, int]]]] = {
-        name: {side: [] for side in ("left", "right", "up", "down", "out")} for name in plan.nodes
-    }
-    for number, route in enumerate(plan.routes):
-        for end, other in ((route.start, route.end), (route.end, route.start)):
-            if end is None:
-                continue
-            towards = plan.cells[end.node][0] if other is None else plan.cells[other.node][0]
-            if route.kind == "arc" and other is not None and other.node == end.node:
-                towards += -0.1 if end.axis == route.start.axis else 0.1
-            key = towards if end.side in ("up", "down") else 0.0
-            found[end.node][end.side].append((key, number, route.leg, end.axis))
-    return {
-        name: {side: [(leg, axis) for _, _, leg, axis in sorted(ends)] for side, ends in sides.items()}
-        for name, sides in found.items()
-    }
+def _own_sides(picture: Picture) -> dict[str, str]:
+    """Where the legs of a bubble that stands alone leave: where they would without it."""
+    (node, *others) = picture.network.nodes
+    inside = picture.inside.get(node.name)
+    if others or inside is None or inside.kind != "bubble" or len(set(node.legs)) < len(node.legs):
+        return {}
+    (part,) = inside.parts
+    given = _own_sides(part)
+    leaves = {route.leg: route.leaves for route in placed(part, given).routes if route.end is None}
+    outer = dict(zip(inside.legs, node.legs, strict=True))
+    return {outer[leg]: "down" if side == "out" else side for leg, side in leaves.items() if leg in outer}
 
 
-def _plain(node: Node, inside: Inside | None, style: Style, sides: Mapping[str, list[tuple[str, int]]]) -> Item:
-    """A tensor, dot, diamond, or the bar where lines run together."""
+def _plain(
+    node: Node, inside: Inside | None, style: Style, sides: Ends, spread_on: set[str], pitches: Mapping[str, float]
+) -> Item:
+    """A tensor, dot, diamond, or the bar where lines run together. On some sides of a dot its legs spread."""
     label = f"{node.tensor}*" if node.conj else node.tensor
     legs = {side: [leg for leg, _ in ends] for side, ends in sides.items()}
     if inside is None:
-        shape = shape_of(node, label, legs, style.tone.get(node.tensor, "tensor"))
+        shape = shape_of(node, label, legs, style.tone.get(node.tensor, "tensor"), pitches)
     else:
-        shape = Shape("bar", 8, max(20.0, PITCH * max(len(legs["left"]), len(legs["right"])) + 6), "bar")
+        shape = bar_of(legs)
         label = ""
-    ports = {}
+    ports, leads = {}, {}
     for side, ends in sides.items():
         for k, (_, axis) in enumerate(ends):
-            ports[axis] = shape.port(side, (k - (len(ends) - 1) / 2) * PITCH)
-    half = shape.width / 2, shape.height / 2
+            ports[axis] = shape.port(
+                side, (len(ends) - 1 - k if side == "out" else k - (len(ends) - 1) / 2) * pitches[side]
+            )
+            if side in spread_on:
+                leads[axis] = spread(side, k, len(ends), pitches[side])
+                ports[axis] = leads[axis][-1][-2:]
+    far = [(0.0, 0.0), *(ports[axis] for axis in leads)]
+    half_width = max(shape.width / 2, *(abs(x) for x, _ in far))
+    half_height = max(shape.height / 2, *(abs(y) for _, y in far))
     title = style.told.get(node.tensor, node.tensor if not node.copy else "copy: 1 where all its indices agree")
-    name = style.prefix + node.name
+    name, tensor = style.prefix + node.name, "" if node.copy else node.tensor
 
     def draw(x: float, y: float) -> Block:
         points = tuple((x + px, y + py) for px, py in shape.corners())
-        mark = Mark(name, node.name, shape.kind, x, y, shape.width, shape.height, shape.tone, points, title)
+        mark = Mark(name, node.name, shape.kind, x, y, shape.width, shape.height, shape.tone, points, title, tensor)
         dx, dy = shape.label_shift()
         texts = () if node.copy or not label else (Text(x + dx, y + dy, label, "node", TEXT),)
         return Block(mark.box, (mark,), (), texts)
 
-    return Item((-half[0], -half[1], half[0], half[1]), ports, draw)
+    return Item((-half_width, -half_height, half_width, half_height), ports, draw, leads)
 
 
 def _laid(plan: Placed, items: Mapping[str, Item], style: Style, stub: float, widths: Mapping[float, float]) -> Block:
     rows = sorted({row for _, row in plan.cells.values()})
     centre_x = _columns(plan, items, widths)
     tracks = _tracks(plan, centre_x)
-    centre_y = _row_lines(plan, items, rows, tracks)
+    centre_y = _row_lines(plan, items, rows, tracks, centre_x)
     at = {name: (centre_x[name], centre_y[plan.cells[name][1]]) for name in plan.nodes}
     drawn = [items[name].draw(*at[name]) for name in plan.nodes]
     boxes = {name: _shift(items[name].box, *at[name]) for name in plan.nodes}
@@ -163,6 +169,7 @@ def _laid(plan: Placed, items: Mapping[str, Item], style: Style, stub: float, wi
         if route.end is None:
             exits[route.leg] = (path[-1][-2], path[-1][-1], route.leaves)
     marks = tuple(mark for each in drawn for mark in each.marks)
+    wires = kept_apart(wires, [(mark.name, mark.x, mark.y) for mark in marks if mark.kind == "dot"])
     inner_wires = tuple(wire for each in drawn for wire in each.wires)
     texts = tuple(text for each in drawn for text in each.texts)
     outs = [(x, y) for x, y, side in exits.values() if side == "out"]
@@ -173,7 +180,7 @@ def _laid(plan: Placed, items: Mapping[str, Item], style: Style, stub: float, wi
 def _columns(plan: Placed, items: Mapping[str, Item], widths: Mapping[float, float]) -> dict[str, float]:
     """The x of every node: whole columns stand side by side, nodes between them where the middle is."""
     column_of = {name: cell[0] for name, cell in plan.cells.items()}
-    low, high = math.floor(min(column_of.values())), math.ceil(max(column_of.values()))
+    low, high = math.floor(min((*column_of.values(), *widths))), math.ceil(max((*column_of.values(), *widths)))
     x, at = 0.0, {}
     for column in range(low, high + 1):
         own = [items[name].box for name, c in column_of.items() if c == column]
@@ -182,7 +189,7 @@ def _columns(plan: Placed, items: Mapping[str, Item], widths: Mapping[float, flo
         right = max((box[2] for box in own), default=0.0)
         half = max(widths.get(float(column), 0.0) / 2, 4.0 if dots else 0.0)
         at[float(column)] = x + max(left, half)
-        x = at[float(column)] + max(right, half) + GAP
+        x = at[float(column)] + max(right, half) + (GAP if widths else _gap(plan, column))
     found = {}
     for name, column in column_of.items():
         below, above = float(math.floor(column)), float(math.ceil(column))
@@ -195,6 +202,17 @@ def _columns(plan: Placed, items: Mapping[str, Item], widths: Mapping[float, flo
             space = items[before].box[2] - items[name].box[0] + GAP / 2
             found[name] = max(found[name], found[before] + space)
     return found
+
+
+def _gap(plan: Placed, column: int) -> float:
+    """The space to the next column, enough for the names of the bonds that cross it."""
+    names = [GAP]
+    for route in plan.routes:
+        if route.kind == "straight" and route.end is not None:
+            first, last = (plan.cells[end.node][0] for end in (route.start, route.end))
+            if math.floor(first) == column and last <= column + 1:
+                names.append(text_width(route.label, LABEL) + 6)
+    return max(names)
 
 
 def _tracks(plan: Placed, x: Mapping[str, float]) -> dict[tuple[int, int], int]:
@@ -213,7 +231,11 @@ def _tracks(plan: Placed, x: Mapping[str, float]) -> dict[tuple[int, int], int]:
 
 
 def _row_lines(
-    plan: Placed, items: Mapping[str, Item], rows: list[int], tracks: Mapping[tuple[int, int], int]
+    plan: Placed,
+    items: Mapping[str, Item],
+    rows: list[int],
+    tracks: Mapping[tuple[int, int], int],
+    x: Mapping[str, float],
 ) -> dict[int, float]:
     """The y of every row; one that stands alone, without its dots, is at 0, and several are about it."""
     line, y = {}, 0.0
@@ -222,13 +244,25 @@ def _row_lines(
         if number:
             levels = max((level for (_, r), level in tracks.items() if r == row), default=0)
             only_dots = all(plan.nodes[n].copy for n, (_, r) in plan.cells.items() if r == rows[number - 1])
-            y += (CHANNEL if not only_dots else 0.8 * CHANNEL) + TRACK * levels + max(-box[1] for box in own)
+            channel = (CHANNEL if not only_dots else 0.8 * CHANNEL) + _slope(plan, rows, number, x)
+            y += channel + TRACK * levels + max(-box[1] for box in own)
         line[row] = y
         y += max(box[3] for box in own)
     main = [row for row in rows if not all(plan.nodes[n].copy for n, (_, r) in plan.cells.items() if r == row)]
     main = main or rows
     middle = (line[main[0]] + line[main[-1]]) / 2
     return {row: value - middle for row, value in line.items()}
+
+
+def _slope(plan: Placed, rows: list[int], number: int, x: Mapping[str, float]) -> float:
+    """Further height between a row and the one above, so that legs which go far aside are not flat."""
+    far = 0.0
+    for route in plan.routes:
+        if route.kind == "column" and route.end is not None:
+            first, last = (rows.index(plan.cells[end.node][1]) for end in (route.start, route.end))
+            if first < number <= last:
+                far = max(far, abs(x[route.end.node] - x[route.start.node]) / (last - first))
+    return min(STEEPEST, max(0.0, SLOPE * far - 16))
 
 
 def _shift(box: Box, dx: float, dy: float) -> Box:

@@ -1,19 +1,19 @@
 """Nodes that hold pictures: a bubble round one, and several joined by +."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from workbench.diagram.block import Block, Style, block
+from workbench.diagram.block import Block, Exit, Style, block
 from workbench.diagram.picture import Inside
-from workbench.diagram.scene import Mark, Path, Text, Wire, rounded, text_width
+from workbench.diagram.scene import Box, Mark, Path, Text, Wire, rounded, text_width
 from workbench.diagram.shapes import PITCH
-from workbench.diagram.ways import TRACK, Item, across
+from workbench.diagram.ways import Item
 from workbench.network import Node
 
 PAD = 14.0
-HEADER = 18.0  # for the name of a bubble's function
-FAN = 26.0  # where the legs of a sum's terms come together
+HEADER = 21.0  # for the name of a bubble's function
+RAIL = 11.0  # between the lines along which the legs of a sum's terms come together
 PLUS = 26.0  # between two terms
 
 
@@ -42,22 +42,44 @@ def _bubble(node: Node, inside: Inside, style: Style, sides: Mapping[str, str]) 
         if wire.ends[1] is None:  # free ends reach the bubble
             x, y, side = body.exits[wire.leg]
             end = _wall(x, y, side, (left, top, right, bottom))
-            wire = replace(wire, path=_lengthened(wire.path, end), ends=(wire.ends[0], name), label="")
+            wire = replace(wire, ends=(wire.ends[0], name), label="")
             exits[wire.leg] = (*end, side)
         wires.append(wire)
-    for leg in inside.legs:  # a leg that the function makes
-        if leg not in exits:
-            side = sides[leg]
-            exits[leg] = (*_wall((left + right) / 2, 0.0, side, (left, top, right, bottom)), side)
-    mark = _frame(name, node.name, "bubble", (left, top, right, bottom), inside.label)
+    made = [leg for leg in inside.legs if leg not in exits]
+    for leg in made:
+        exits[leg] = _made(sides[leg], exits, (left, top, right, bottom))
+    for x, y, side in [exits[leg] for leg in made]:  # room for them
+        if side in ("left", "right"):
+            top, bottom = min(top, y - PAD), max(bottom, y + PAD)
+        else:
+            left, right = min(left, x - PAD), max(right, x + PAD)
+    left = _label_room(inside.label, left, right, exits)
+    exits = {leg: (*_wall(x, y, side, (left, top, right, bottom)), side) for leg, (x, y, side) in exits.items()}
+    wires = [replace(w, path=_lengthened(w.path, exits[w.leg][:2])) if w.ends[1] == name else w for w in wires]
+    mark = _frame(name, node, "bubble", (left, top, right, bottom), inside.label)
     label = Text(_clear_x(inside.label, left, right, exits), top + 10, inside.label, "function", 11)
     return Block((left, top, right, bottom), (mark, *body.marks), tuple(wires), (label, *body.texts), exits)
+
+
+def _made(side: str, exits: Mapping[str, Exit], box: Box) -> Exit:
+    """Where a leg that a function makes leaves its bubble: as near the middle of a side as others let it."""
+    left, _, right, _ = box
+    across = side in ("left", "right")
+    taken = [(y if across else x) for x, y, other in exits.values() if other == side]
+    spot = _spot(0.0 if across else (left + right) / 2, taken)
+    return (*_wall(spot, spot, side, box), side)
+
+
+def _spot(middle: float, taken: Sequence[float]) -> float:
+    """The place nearest to the middle, whole pitches off it, at which no other leg is."""
+    places = (middle + sign * k * PITCH for k in range(2 * len(taken) + 2) for sign in (1, -1))
+    return next(place for place in places if all(abs(place - other) > PITCH - 4 for other in taken))
 
 
 def _sum(node: Node, inside: Inside, style: Style, sides: Mapping[str, str]) -> Block:
     """Terms one below the other; the legs of all terms that are the same leg of the sum come together."""
     name = style.prefix + node.name
-    turned = {leg: side if side == "right" else "left" for leg, side in sides.items()}
+    turned = {leg: "right" if side == "right" else "left" for leg, side in sides.items()}
     bodies, y = [], 0.0
     for number, part in enumerate(inside.parts):
         asked = {leg: turned[leg] for leg in part.network.open_legs}
@@ -65,52 +87,61 @@ def _sum(node: Node, inside: Inside, style: Style, sides: Mapping[str, str]) -> 
         y += PLUS - body.box[1] if number else 0.0  # the first one's line is the sum's
         bodies.append(body.at(-(body.box[0] + body.box[2]) / 2, y))
         y += body.box[3]
-    inner_left, inner_right = min(b.box[0] for b in bodies), max(b.box[2] for b in bodies)
-    top, bottom = bodies[0].box[1] - PAD / 2, bodies[-1].box[3] + PAD / 2
-    vertical = [leg for leg in inside.legs if sides[leg] in ("up", "down")]
-    left = inner_left - FAN - TRACK * len(vertical)
-    right = inner_right + FAN
-    exits = {}
-    for side in ("left", "right"):
-        own = [leg for leg in inside.legs if sides[leg] == side]
-        for k, leg in enumerate(own):
-            exits[leg] = (left if side == "left" else right, (k - (len(own) - 1) / 2) * PITCH, side)
-    for k, leg in enumerate(vertical):
-        exits[leg] = (left + TRACK * (k + 0.6), top if sides[leg] == "up" else bottom, sides[leg])
-    wires = [wire for body in bodies for wire in _gathered(body, name, exits)]
-    texts = [
-        Text((inner_left + inner_right) / 2, (a.box[3] + b.box[1]) / 2, "+", "glyph", 16) for a, b in pairwise(bodies)
-    ]
-    mark = _frame(name, node.name, "sum", (left, top, right, bottom), "sum")
+    edges = min(b.box[0] for b in bodies), max(b.box[2] for b in bodies)
+    middle = (edges[0] + edges[1]) / 2
     marks = tuple(mark for body in bodies for mark in body.marks)
-    return Block(
-        (left, top, right, bottom),
-        (mark, *marks),
-        tuple(wires),
-        (*texts, *(text for body in bodies for text in body.texts)),
-        exits,
-    )
+    pluses = [Text(middle, (a.box[3] + b.box[1]) / 2, "+", "glyph", 16) for a, b in pairwise(bodies)]
+    texts = (*pluses, *(text for body in bodies for text in body.texts))
+    box, rails, exits = _rails(inside.legs, sides, turned, bodies, edges)
+    wires = tuple(wire for body in bodies for wire in _gathered(body, name, exits, rails))
+    return Block(box, (_frame(name, node, "sum", box, "sum"), *marks), wires, texts, exits)
 
 
-def _gathered(body: Block, name: str, exits: Mapping[str, tuple[float, float, str]]) -> list[Wire]:
-    """A term's wires, its free ends led to where the sum's legs leave."""
+def _rails(
+    legs: Sequence[str],
+    sides: Mapping[str, str],
+    turned: Mapping[str, str],
+    bodies: Sequence[Block],
+    edges: tuple[float, float],
+) -> tuple[Box, dict[str, float], dict[str, Exit]]:
+    """The sum's wall, the x at which the terms' legs come together, by leg, and where each leaves."""
+    left = edges[0] - PAD / 2 - RAIL * sum(side == "left" for side in turned.values())
+    right = edges[1] + PAD / 2 + RAIL * sum(side == "right" for side in turned.values())
+    rails: dict[str, float] = {}
+    exits: dict[str, Exit] = {}
+    taken: dict[str, list[float]] = {"left": [], "right": []}
+    for leg in sorted(legs, key=lambda leg: leg not in bodies[0].exits):  # those of the first term lie on its line
+        side = turned[leg]
+        sign, edge = (-1, edges[0]) if side == "left" else (1, edges[1])
+        rails[leg] = edge + sign * RAIL * (0.7 + sum(turned[other] == side for other in rails))
+        if sides[leg] == side:
+            y = bodies[0].exits[leg][1] if leg in bodies[0].exits else _spot(0.0, taken[side])
+            taken[side].append(y)
+            exits[leg] = (left if side == "left" else right, y, side)
+    reach = [y for _, y, _ in exits.values()] or [0.0]
+    top = min(bodies[0].box[1] - PAD / 2, min(reach) - PAD / 2)
+    bottom = max(bodies[-1].box[3] + PAD / 2, max(reach) + PAD / 2)
+    exits |= {leg: (rails[leg], top if sides[leg] == "up" else bottom, sides[leg]) for leg in legs if leg not in exits}
+    return (left, top, right, bottom), rails, exits
+
+
+def _gathered(body: Block, name: str, exits: Mapping[str, Exit], rails: Mapping[str, float]) -> list[Wire]:
+    """A term's wires, its free ends led along a rail to where the sum's legs leave."""
     wires = []
     for wire in body.wires:
         if wire.ends[1] is None:
-            x, y, side = exits[wire.leg]
-            tail = wire.path[-1][-2:]
-            if side in ("left", "right"):
-                more = across((tail[0], tail[1]), (x, y))
-                path: Path = (*wire.path, *more[1:])
-            else:
-                corner = rounded([(tail[0], tail[1]), (x, tail[1]), (x, y)])
-                path = (*wire.path, *corner[1:])
-            wire = replace(wire, path=path, ends=(wire.ends[0], name), label="")
+            (end_x, end_y, side), (x, y) = exits[wire.leg], wire.path[-1][-2:]
+            more = [(x, y), (rails[wire.leg], y), (rails[wire.leg], end_y), (end_x, end_y)]
+            if side not in ("left", "right"):
+                more = more[:3]
+            elif abs(y - end_y) < 0.5:
+                more = [more[0], more[3]]
+            wire = replace(wire, path=(*wire.path, *rounded(more, 9)[1:]), ends=(wire.ends[0], name), label="")
         wires.append(wire)
     return wires
 
 
-def _clear_x(label: str, left: float, right: float, exits: Mapping[str, tuple[float, float, str]]) -> float:
+def _clear_x(label: str, left: float, right: float, exits: Mapping[str, Exit]) -> float:
     """The middle of a label under the bubble's upper wall, beside the legs that leave there."""
     half = text_width(label, 11) / 2 + 4
     legs = [x for x, _, side in exits.values() if side == "up"]
@@ -118,9 +149,18 @@ def _clear_x(label: str, left: float, right: float, exits: Mapping[str, tuple[fl
     return next((x for x in places if all(abs(x - leg) > half for leg in legs)), places[1])
 
 
-def _frame(name: str, node: str, kind: str, box: tuple[float, float, float, float], title: str) -> Mark:
+def _label_room(label: str, left: float, right: float, exits: Mapping[str, Exit]) -> float:
+    """The left wall, moved so far that the label has a place clear of the legs that leave above."""
+    half = text_width(label, 11) / 2 + 4
+    legs = [x for x, _, side in exits.values() if side == "up"]
+    x = _clear_x(label, left, right, exits)
+    return left if all(abs(x - leg) > half for leg in legs) else min(left, min(legs) - 2 * half - 7)
+
+
+def _frame(name: str, node: Node, kind: str, box: tuple[float, float, float, float], title: str) -> Mark:
     left, top, right, bottom = box
-    return Mark(name, node, kind, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top, kind, title=title)
+    centre, size = ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
+    return Mark(name, node.name, kind, *centre, *size, kind, title=title, tensor=node.tensor)
 
 
 def _wall(x: float, y: float, side: str, box: tuple[float, float, float, float]) -> tuple[float, float]:

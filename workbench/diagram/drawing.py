@@ -26,8 +26,6 @@ from workbench.program import Program
 from workbench.whole_files import replaced_file
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from workbench.diagram.forms import Decomposed
 
 
@@ -178,8 +176,8 @@ class Diagram:
         """The drawing as a tikzpicture, which LaTeX's tikz package alone typesets."""
         return tikz(self.scene)
 
-    def matplotlib(self, axes: "Axes | None" = None, theme: str = "light") -> "Axes":
-        """The drawing on matplotlib axes, or on new ones of its size."""
+    def matplotlib(self, axes: Any = None, theme: str = "light") -> Any:
+        """The drawing on matplotlib axes, or on new ones of its size; returns the axes."""
         from workbench.diagram.printed import drawn_on, printed  # loads matplotlib
 
         if axes is None:

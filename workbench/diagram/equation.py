@@ -64,7 +64,9 @@ class Equation:
 
     def __repr__(self) -> str:
         told = "" if self.sign == "≟" else f"  (largest relative error {self.error:.1e})"
-        return f"{self.left.einsum()}  {self.sign}  {self.right.einsum()}{told}"
+        left, right = self.left.einsum(), self.right.einsum()
+        between = "\n" if "\n" in left + right else "  "
+        return f"{left}{between}{self.sign}{between}{right}{told}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         from workbench.diagram.drawing import shown  # which imports this module

@@ -28,8 +28,9 @@ def parts_of(form: Decomposed) -> Parts:
     A core is drawn as an isometry where its numbers are one, to rounding: that is measured, not assumed.
     """
     if isinstance(form, LowRank):
-        network = Network((Node("L", ("i", "a")), Node("R", ("a", "j"))), ("i", "j"))
-        return network, {"L": form.left, "R": form.right}, Layout()
+        arrays = {"L": form.left, "R": form.right}
+        nodes = (_measured("L", ("i", "a"), form.left, ["a"]), _measured("R", ("a", "j"), form.right, ["a"]))
+        return Network(nodes, ("i", "j")), arrays, Layout()
     if isinstance(form, TensorTrain):
         sites = [f"i{k}" for k in range(1, len(form.cores) + 1)]
         return _chain(form.cores, [[site] for site in sites], dict.fromkeys(sites, "down"))
@@ -65,6 +66,14 @@ def is_isometry(array: Tensor, tip: Sequence[int]) -> bool:
     return bool((gram - one).abs().max() < 100 * torch.finfo(array.dtype).eps)
 
 
+def _measured(name: str, legs: tuple[str, ...], array: Tensor, tips: Sequence[str]) -> Node:
+    """A node, an isometry with the first of `tips` on which its numbers are one."""
+    for tip in tips:
+        if is_isometry(array, [legs.index(tip)]):
+            return Node(name, legs, form="isometry", tip=(tip,))
+    return Node(name, legs)
+
+
 def _chain(
     cores: Sequence[Tensor], sites: list[list[str]], sides: dict[str, str]
 ) -> tuple[Network, dict[str, Tensor], Layout]:
@@ -74,13 +83,7 @@ def _chain(
         name = f"A{k + 1}"
         shape = [n for axis, n in enumerate(core.shape) if (axis or k) and (axis < core.ndim - 1 or k < last)]
         arrays[name] = core.reshape(shape)
-        legs = (*left, *sites[k], *right)
-        form, tip = "tensor", ()
-        if right and is_isometry(arrays[name], [len(legs) - 1]):
-            form, tip = "isometry", tuple(right)
-        elif left and is_isometry(arrays[name], [0]):
-            form, tip = "isometry", tuple(left)
-        nodes.append(Node(name, legs, form=form, tip=tip))
+        nodes.append(_measured(name, (*left, *sites[k], *right), arrays[name], [*right, *left]))
     open_legs = tuple(leg for own in sites for leg in own)
     return Network(tuple(nodes), open_legs), arrays, Layout(sides=sides)
 
@@ -91,8 +94,7 @@ def _tucker(form: Tucker) -> Parts:
     nodes, arrays = [Node("G", tuple(bonds))], {"G": form.core}
     for k, factor in enumerate(form.factors):
         name = f"U{k + 1}"
-        one = is_isometry(factor, [1])
-        nodes.append(Node(name, (opens[k], bonds[k]), form="isometry" if one else "tensor", tip=(bonds[k],) * one))
+        nodes.append(_measured(name, (opens[k], bonds[k]), factor, [bonds[k]]))
         arrays[name] = factor
     network = Network(tuple(nodes), tuple(opens))
     return network, arrays, Layout.tree(network, "G")

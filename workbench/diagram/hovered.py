@@ -13,8 +13,9 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
     for wire in scene.wires:
         points = list(sampled(wire.path))
         figure.add_scatter(
-            x=[x for x, _ in points], y=[y for _, y in points], mode="lines", name=wire.name,
-            line={"color": theme.ink, "width": wire.width}, hoverinfo="text", text=wire.title, showlegend=False,
+            x=[x for x, _ in points], y=[y for _, y in points], mode="lines", name=_escaped(wire.name),
+            line={"color": theme.ink, "width": wire.width}, text=_escaped(wire.title), hoverinfo="text",
+            showlegend=False,
         )  # fmt: skip
     shapes = []
     for mark in scene.marks:
@@ -32,7 +33,7 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
     nodes = [mark for mark in scene.marks if mark.kind not in ("bubble", "sum")]
     figure.add_scatter(
         x=[mark.x for mark in nodes], y=[mark.y for mark in nodes], mode="markers", name="nodes", showlegend=False,
-        marker={"size": 26, "opacity": 0}, hoverinfo="text", text=[mark.title for mark in nodes],
+        marker={"size": 26, "opacity": 0}, hoverinfo="text", text=[_escaped(mark.title) for mark in nodes],
     )  # fmt: skip
     figure.update_layout(
         width=max(200, scene.width), height=max(120, scene.height), margin={"l": 0, "r": 0, "t": 0, "b": 0},
@@ -45,8 +46,7 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
 
 
 def _annotation(text: Text, theme: Theme) -> dict:
-    (base, _), *low = text.runs
-    content = _escaped(base) + "".join(f"<sub>{_escaped(part)}</sub>" for part, _ in low)
+    content = "".join(f"<sub>{_escaped(part)}</sub>" if low else _escaped(part) for part, low in text.runs)
     if text.role in ("leg", "function"):
         content = f"<i>{content}</i>"
     colour = theme.label if text.role == "node" else theme.ink

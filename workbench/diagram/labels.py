@@ -4,12 +4,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
-from workbench.diagram.scene import Box, Mark, Path, Scene, Text, Wire, sampled
+from workbench.diagram.scene import LABEL, Box, Mark, Path, Scene, Text, Wire, sampled
 
-SIZE = 10.0
 _CELL = 40.0  # of the grid that obstacles are looked up in
-_SHARES = (0.5, 0.35, 0.65, 0.22, 0.78, 0.12, 0.88)
+_SHARES = (0.5, 0.35, 0.65, 0.22, 0.78, 0.12, 0.88, 0.43, 0.57, 0.28, 0.72, 0.06, 0.94)
 
 
 def with_labels(scene: Scene) -> Scene:
@@ -18,17 +18,20 @@ def with_labels(scene: Scene) -> Scene:
     for mark in scene.marks:
         taken.add_all(_outline(mark))
     taken.add_all(text.box for text in scene.texts)
-    samples = {id(wire): list(sampled(wire.path, 6)) for wire in scene.wires}
+    samples = {id(wire): list(sampled(wire.path, 4)) for wire in scene.wires}
     for wire in scene.wires:
         half = wire.width / 2 + 0.5
-        taken.add_all((x - half, y - half, x + half, y + half) for x, y in samples[id(wire)])
+        taken.add_all(
+            (min(x, x1) - half, min(y, y1) - half, max(x, x1) + half, max(y, y1) + half)
+            for (x, y), (x1, y1) in pairwise(samples[id(wire)])
+        )
     texts, left_out = list(scene.texts), []
     # Free legs first: their place is at the end, and nowhere else.
     for wire in sorted(scene.wires, key=lambda wire: wire.ends[1] is not None):
         if not wire.label:
             continue
         for x, y in _candidates(wire, samples[id(wire)]):
-            text = Text(x, y, wire.label, "leg", SIZE)
+            text = Text(x, y, wire.label, "leg", LABEL)
             box = text.box
             inside = box[0] > 1 and box[1] > 1 and box[2] < scene.width - 1 and box[3] < scene.height - 1
             if inside and not taken.meets(box):
@@ -42,7 +45,7 @@ def with_labels(scene: Scene) -> Scene:
 
 def _candidates(wire: Wire, points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """Centres to try: past a free end, then to either side of the wire, from its middle outwards."""
-    text = Text(0, 0, wire.label, "leg", SIZE)
+    text = Text(0, 0, wire.label, "leg", LABEL)
     left, top, right, bottom = text.box
     half_width, half_height = (right - left) / 2, (bottom - top) / 2
     gap = wire.width / 2 + 2.5
@@ -50,17 +53,22 @@ def _candidates(wire: Wire, points: list[tuple[float, float]]) -> Iterator[tuple
         (x0, y0), (x, y) = points[-2], points[-1]
         length = math.dist((x0, y0), (x, y)) or 1.0
         dx, dy = (x - x0) / length, (y - y0) / length
-        yield x + dx * (half_width + 3), y + dy * (half_height + 3)
-    for share in _SHARES:
-        k = round(share * (len(points) - 1))
-        (x0, y0), (x1, y1) = points[max(0, k - 1)], points[min(len(points) - 1, k + 1)]
-        x, y = points[k]
-        if abs(x1 - x0) >= abs(y1 - y0):  # beside a level piece: above, then below
-            yield x, y - gap - half_height
-            yield x, y + gap + half_height
-        else:
-            yield x + gap + half_width, y
-            yield x - gap - half_width, y
+        far = abs(dx) * half_width + abs(dy) * half_height + 3
+        yield x + dx * far, y + dy * far
+    for more in (0.0, 3.0, 6.0):
+        for share in _SHARES:
+            k = round(share * (len(points) - 1))
+            (x0, y0), (x1, y1) = points[max(0, k - 1)], points[min(len(points) - 1, k + 1)]
+            x, y = points[k]
+            length = math.hypot(x1 - x0, y1 - y0) or 1.0
+            across, down = (y1 - y0) / length, (x0 - x1) / length  # square to the wire; first above it, or to its right
+            if abs(down) > abs(across):
+                across, down = (across, down) if down < 0 else (-across, -down)
+            elif across < 0:
+                across, down = -across, -down
+            far = gap + more + abs(across) * half_width + abs(down) * half_height
+            yield x + across * far, y + down * far
+            yield x - across * far, y - down * far
 
 
 def _outline(mark: Mark) -> Iterator[Box]:

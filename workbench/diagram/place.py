@@ -7,6 +7,7 @@ searched and nothing is random: the same picture is placed the same way every ti
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from workbench.network import Network
 
@@ -20,11 +21,13 @@ class Layout:
     """Where nodes stand, for those who would rather say than have it found. Copy nodes of spectators stay free.
 
     `cells` gives a column and a row to every node; `sides` says where an open leg leaves: left, right, up, down, or
-    out (aslant). `chain`, `rows`, `ring` and `tree` make the usual ones.
+    out (aslant). `rows`, `ring` and `tree` make the usual ones. With `flow`, a residual program is drawn at a glance
+    instead: each step a box, the stream one straight line.
     """
 
     cells: Mapping[str, Cell] = field(default_factory=dict, hash=False)
     sides: Mapping[str, str] = field(default_factory=dict, hash=False)
+    flow: bool = False
 
     def __post_init__(self) -> None:
         for leg, side in self.sides.items():
@@ -87,8 +90,10 @@ def _place_part(network: Network, neighbours: dict[str, list[str]], sides: Mappi
             return {name: (float(c), 0) for c, name in enumerate(order)}
         return dict(Layout.ring(order).cells)
     if n_edges == len(names) - 1:
-        return _tree(neighbours, max(names, key=lambda name: degree[name]))
-    return _by_distance(neighbours)
+        return _tree(neighbours, _centre(neighbours))
+    if all(b in neighbours[a] for a, b in pairwise(names)):  # named along a chain that has further bonds
+        return _grid(neighbours) or {name: (float(c), 0) for c, name in enumerate(names)}
+    return _grid(neighbours) or _by_distance(neighbours)
 
 
 def _along(network: Network, neighbours: dict[str, list[str]], sides: Mapping[str, str]) -> list[str]:
@@ -115,6 +120,38 @@ def _walk(neighbours: dict[str, list[str]], first: str) -> list[str]:
             return order
         here = following[0]
         order.append(here)
+
+
+def _centre(neighbours: dict[str, list[str]]) -> str:
+    """The node of a tree that the farthest other is nearest to; of two, the one with more bonds, then the first."""
+    depth = {}
+    for root in neighbours:
+        layer, seen, n = [root], {root}, 0
+        while layer := [other for name in layer for other in neighbours[name] if other not in seen]:
+            seen.update(layer)
+            n += 1
+        depth[root] = n
+    return min(neighbours, key=lambda name: (depth[name], -len(neighbours[name])))
+
+
+def _grid(neighbours: dict[str, list[str]]) -> dict[str, Cell]:
+    """A ladder or a lattice named row by row, or rung by rung; nothing where the bonds are not those of one."""
+    rows: list[list[str]] = []
+    for name in neighbours:
+        if rows and rows[-1][-1] in neighbours[name]:
+            rows[-1].append(name)
+        else:
+            rows.append([name])
+    if len(rows) < 2 or len({len(row) for row in rows}) > 1:
+        return {}
+    if len(rows[0]) == 2 < len(rows):
+        rows = [list(row) for row in zip(*rows, strict=True)]
+    cells = {name: (float(c), r) for r, row in enumerate(rows) for c, name in enumerate(row)}
+    for name, others in neighbours.items():
+        (c, r) = cells[name]
+        if any(abs(cells[other][0] - c) + abs(cells[other][1] - r) != 1 for other in others):
+            return {}
+    return cells
 
 
 def _tree(neighbours: dict[str, list[str]], root: str) -> dict[str, Cell]:
@@ -190,6 +227,8 @@ class Place:
     last: bool
     single: bool  # no node but this one
     is_train: bool  # of one row whose inner nodes have open legs
+    free_above: bool  # no bond to a row above
+    free_below: bool
     at_left: bool  # no node in any row stands farther left
     at_right: bool
 
@@ -206,4 +245,6 @@ def open_sides(own: Sequence[str], place: Place) -> dict[str, str]:
         return dict.fromkeys(own, "left" if place.first else "right" if place.last else "down")
     if place.row in (0, place.n_rows - 1):
         return dict.fromkeys(own, "up" if place.row == 0 else "down")
+    if place.free_above or place.free_below:
+        return dict.fromkeys(own, "down" if place.free_below else "up")
     return dict.fromkeys(own, "left" if place.at_left else "right" if place.at_right else "out")

@@ -9,6 +9,7 @@ from workbench.diagram.scene import Mark, Path, Scene, Text
 from workbench.diagram.themes import LIGHT, Theme
 
 _INCH = 96  # pixels
+_SPECIAL = "\\$#%&~^{} "  # to the formulas in which matplotlib lowers a part of a text
 
 
 def printed(scene: Scene, theme: Theme = LIGHT) -> Figure:
@@ -65,13 +66,15 @@ def _patch(mark: Mark, theme: Theme, points: float) -> Circle | FancyBboxPatch |
 def _write(axes: Axes, text: Text, theme: Theme, points: float) -> None:
     colour = theme.label if text.role == "node" else theme.ink
     style = "italic" if text.role in ("leg", "function") else "normal"
-    (base, _), *low = text.runs
-    content = _plain(base) + "".join(rf"$_\mathrm{{{_plain(part)}}}$" for part, _ in low)
+    is_math = len(text.runs) > 1 and not set(text.content) & set(_SPECIAL)
+    pieces = [rf"$_\mathrm{{{_plain(part)}}}$" if low else part for part, low in text.runs]
+    content = "".join(pieces) if is_math else text.content
     axes.text(
         text.x, text.y, content, fontsize=text.size * points, color=colour, style=style, zorder=4,
         ha="center", va="center", family="DejaVu Sans", weight="bold" if text.role == "glyph" else "normal",
+        parse_math=is_math,
     )  # fmt: skip
 
 
-def _plain(text: str) -> str:
-    return text.replace("\\", r"\\").replace("$", r"\$").replace("_", r"\_") if any(c in text for c in "\\$") else text
+def _plain(part: str) -> str:
+    return part.replace("_", r"\_")

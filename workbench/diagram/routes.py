@@ -98,17 +98,27 @@ def _without(network: Network, names: list[str]) -> Network:
 
 
 def _lane_cells(network: Network, lane: list[str], cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Dots of spectators stand in a row of their own above all others, over the middle of what they join."""
+    """Dots of spectators stand in rows of their own above all others, over the middle of what they join.
+
+    Dots whose spans overlap take a row each, the wider one above; those of one span stand side by side.
+    """
     top = min((r for _, r in cells.values()), default=0) - 1
     nodes = {node.name: node for node in network.nodes}
-    found: dict[str, Cell] = {}
+    spans: dict[str, tuple[float, float]] = {}
     for name in lane:
         joined = [other for leg in nodes[name].legs for other, _ in network.ends[leg] if other in cells]
         columns = [cells[other][0] for other in joined] or [0.0]
-        column = (min(columns) + max(columns)) / 2
-        while (column, top) in found.values():
+        spans[name] = min(columns), max(columns)
+    found: dict[str, Cell] = {}
+    for name in sorted(lane, key=lambda name: spans[name][1] - spans[name][0]):
+        low, high = own = spans[name]
+        column, row = (low + high) / 2, top
+        while any(r == row and spans[other] != own and low <= spans[other][1] and spans[other][0] <= high
+                  for other, (_, r) in found.items()):  # fmt: skip
+            row -= 1
+        while (column, row) in found.values():
             column += 0.5
-        found[name] = (column, top)
+        found[name] = (column, row)
     return found
 
 
@@ -116,45 +126,64 @@ def _routes(network: Network, cells: Mapping[str, Cell], lane: set[str], sides: 
     rows: dict[int, list[str]] = {}
     for name, (_, row) in sorted(cells.items(), key=lambda item: (item[1][1], item[1][0])):
         rows.setdefault(row, []).append(name)
-    ends = network.ends
-    bonds = {leg: own for leg, own in ends.items() if len(own) == 2}
-    beside = {name: k for row in rows.values() for k, name in enumerate(row)}
-    used = set()  # (node, side) of straight bonds
-    for (a, _), (b, _) in bonds.values():
-        if a != b and cells[a][1] == cells[b][1] and abs(beside[a] - beside[b]) == 1:
-            left, right = sorted((a, b), key=lambda name: cells[name][0])
-            used |= {(left, "right"), (right, "left")}
+    return (*_bonds(network, cells, rows), *_open_ways(network, cells, rows, lane, sides))
+
+
+def _bonds(network: Network, cells: Mapping[str, Cell], rows: Mapping[int, list[str]]) -> list[Route]:
+    """The routes of legs with two ends, each from the upper or left one."""
+    place = {name: k for row in rows.values() for k, name in enumerate(row)}
+    ends = {
+        leg: sorted(own, key=lambda end: (cells[end[0]][1], cells[end[0]][0], end[1]))
+        for leg, own in network.ends.items()
+        if len(own) == 2
+    }
+    straight = {
+        leg
+        for leg, ((a, _), (b, _)) in ends.items()
+        if a != b and cells[a][1] == cells[b][1] and abs(place[a] - place[b]) == 1
+    }
+    taken = {end for leg in straight for end in ((ends[leg][0][0], "right"), (ends[leg][1][0], "left"))}
     routes = []
-    order = list(rows)
-    for leg, own in bonds.items():
-        (a, i), (b, k) = sorted(own, key=lambda end: (cells[end[0]][1], cells[end[0]][0], end[1]))
+    for leg, ((a, i), (b, k)) in ends.items():
         row = rows[cells[a][1]]
-        size = network.sizes.get(leg)
         if cells[a][1] != cells[b][1]:
-            routes.append(Route(leg, "column", End(a, i, "down"), End(b, k, "up"), size))
-        elif a != b and abs(beside[a] - beside[b]) == 1:
-            routes.append(Route(leg, "straight", End(a, i, "right"), End(b, k, "left"), size))
-        elif a == row[0] and b == row[-1] and (a, "left") not in used and (b, "right") not in used:
-            routes.append(Route(leg, "loop", End(a, i, "left"), End(b, k, "right"), size))
+            kind, first, last = "column", "down", "up"
+        elif leg in straight:
+            kind, first, last = "straight", "right", "left"
+        elif a == row[0] and b == row[-1] and not {(a, "left"), (b, "right")} & taken:
+            kind, first, last = "loop", "left", "right"
         else:
-            routes.append(Route(leg, "arc", End(a, i, "up"), End(b, k, "up"), size))
-    main = [row for row in order if any(name not in lane for name in rows[row])]
+            kind, first, last = "arc", "up", "up"
+        routes.append(Route(leg, kind, End(a, i, first), End(b, k, last), network.sizes.get(leg)))
+    return routes
+
+
+def _open_ways(
+    network: Network,
+    cells: Mapping[str, Cell],
+    rows: Mapping[int, list[str]],
+    lane: set[str],
+    sides: Mapping[str, str],
+) -> list[Route]:
+    """The routes of legs with one end: on the side they are asked to leave on, up first where a neighbour is there."""
+    ends = network.ends
     opened = set(network.open_legs) | {leg for leg, own in ends.items() if len(own) == 1}
-    for name, node in ((node.name, node) for node in network.nodes):
+    main = [row for row, names in rows.items() if any(name not in lane for name in names)]
+    routes = []
+    for node in network.nodes:
         own = [leg for leg in node.legs if leg in opened]
-        asked = _asked(name, node, own, cells, rows, main, lane, network)
+        asked = _asked(node, own, cells, rows, main, lane, network)
+        row = rows[cells[node.name][1]]
         for axis, leg in enumerate(node.legs):
             if leg in opened:
                 leaves = side = sides.get(leg, asked[leg])
-                row = rows[cells[name][1]]
-                if (leaves == "left" and name != row[0]) or (leaves == "right" and name != row[-1]):
+                if (leaves == "left" and node.name != row[0]) or (leaves == "right" and node.name != row[-1]):
                     side = "up"  # a neighbour is in the way
-                routes.append(Route(leg, "open", End(name, axis, side), None, network.sizes.get(leg), leaves))
-    return tuple(routes)
+                routes.append(Route(leg, "open", End(node.name, axis, side), None, network.sizes.get(leg), leaves))
+    return routes
 
 
 def _asked(
-    name: str,
     node: Node,
     own: list[str],
     cells: Mapping[str, Cell],
@@ -163,6 +192,7 @@ def _asked(
     lane: set[str],
     network: Network,
 ) -> dict[str, str]:
+    name = node.name
     if name in lane:
         return dict.fromkeys(own, "up")
     row = rows[cells[name][1]]
@@ -170,6 +200,7 @@ def _asked(
     opened = set(network.open_legs)
     nodes = {each.name: each for each in network.nodes}
     is_train = len(main) == 1 and any(leg in opened for other in inner for leg in nodes[other].legs)
+    bonded = {other for leg in node.legs for other, _ in network.ends[leg] if other not in lane}
     columns = [column for other, (column, _) in cells.items() if other not in lane]
     place = Place(
         row=main.index(cells[name][1]),
@@ -178,6 +209,8 @@ def _asked(
         last=name == row[-1],
         single=len(columns) == 1,
         is_train=is_train,
+        free_above=all(cells[other][1] >= cells[name][1] for other in bonded),
+        free_below=all(cells[other][1] <= cells[name][1] for other in bonded),
         at_left=cells[name][0] == min(columns),
         at_right=cells[name][0] == max(columns),
     )

@@ -1,12 +1,17 @@
 """Geometry fully decided: marks, wires and texts at their coordinates. A renderer makes no decision of its own."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 # A path: its first point, then for each piece its end, or two control points and the end of a cubic Bézier curve.
 Path = tuple[tuple[float, ...], ...]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+LABEL = 10.0  # the size of a leg's name
+
+_LOWERED = re.compile(r"([^\s_,()]+)_([^\s,()]+)")
 
 KINDS = ("disc", "box", "triangle", "square", "diamond", "dot", "bubble", "sum", "bar")
 
@@ -16,7 +21,7 @@ class Mark:
     """A drawn node: its shape, centre and size, and what a reader is told who points at it.
 
     `points` are the corners of a triangle or diamond. `node` is the node's own name, under which it keeps its
-    identity when the diagram is rewritten; `name` is unique in the scene.
+    identity when the diagram is rewritten; `name` is unique in the scene. `tensor` is the value it stands for.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Mark:
     tone: str = "tensor"
     points: tuple[tuple[float, float], ...] = ()
     title: str = ""
+    tensor: str = ""  # "" where it stands for none, as a copy node does
 
     @property
     def box(self) -> Box:
@@ -61,7 +67,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class Text:
-    """A text centred on its point, `role` one of node, leg, function, glyph. A part after "_" is lowered."""
+    """A text centred on its point, `role` one of node, leg, function, glyph. In a word, what follows "_" is lowered."""
 
     x: float
     y: float
@@ -72,8 +78,14 @@ class Text:
     @property
     def runs(self) -> tuple[tuple[str, bool], ...]:
         """The text in pieces, each with whether it is lowered: W_Q is W and a lowered Q."""
-        base, bar, low = self.content.partition("_")
-        return ((base, False), (low, True)) if bar and base and low else ((self.content, False),)
+        pieces: list[tuple[str, bool]] = []
+        done = 0
+        for word in _LOWERED.finditer(self.content):
+            pieces += [(self.content[done : word.start() + len(word[1])], False), (word[2], True)]
+            done = word.end()
+        if done < len(self.content) or not pieces:
+            pieces.append((self.content[done:], False))
+        return tuple(pieces)
 
     @property
     def width(self) -> float:
@@ -107,7 +119,7 @@ class Scene:
 
 
 def text_width(content: str, size: float) -> float:
-    """The width of a text in pixels, its part after "_" lowered and at 0.75 of the size."""
+    """The width of a text in pixels, lowered parts at 0.75 of the size."""
     runs = Text(0, 0, content).runs
     return sum(sum(map(_advance, piece)) * size * (0.75 if low else 1) for piece, low in runs)
 
@@ -162,6 +174,14 @@ def point_on(start: tuple[float, float], piece: tuple[float, ...], t: float) -> 
 def moved(path: Path, dx: float, dy: float) -> Path:
     """The path, shifted."""
     return tuple(tuple(v + (dy if k % 2 else dx) for k, v in enumerate(piece)) for piece in path)
+
+
+def turned(path: Path) -> Path:
+    """The path from its other end."""
+    back: list[tuple[float, ...]] = [path[-1][-2:]]
+    for before, piece in zip(path[-2::-1], path[:0:-1], strict=True):
+        back.append((*piece[2:4], *piece[:2], *before[-2:]) if len(piece) > 2 else before[-2:])
+    return tuple(back)
 
 
 def shifted_mark(mark: Mark, dx: float, dy: float) -> Mark:

@@ -1,6 +1,7 @@
 """The shape of a node: how large it is for its label and legs, and where on its outline a leg begins."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench.diagram.scene import text_width
@@ -23,16 +24,26 @@ class Shape:
 
     def port(self, side: str, offset: float) -> tuple[float, float]:
         """Where a leg leaves on a side, `offset` pixels off the middle of that side, relative to the centre."""
-        half_width, half_height = self.width / 2, self.height / 2
         if self.kind == "dot":
             return 0.0, 0.0
         if side == "out":
-            x, y = (0.35 * half_width, 0.35 * half_height) if self.kind == "disc" else (half_width - 4, half_height - 4)
-            return (0.7 * half_width, 0.7 * half_height) if self.kind == "disc" else (x, y)
+            return self._out(offset)
         sign = -1 if side in ("left", "up") else 1
         across = side in ("left", "right")
         reach = self._reach(side, offset)
         return (sign * reach, offset) if across else (offset, sign * reach)
+
+    def _out(self, offset: float) -> tuple[float, float]:
+        """Where a leg leaves aslant: at the lower right corner, the further ones to the left of it."""
+        half_width, half_height = self.width / 2, self.height / 2
+        if self.kind == "disc":
+            return math.sqrt(0.5) * half_width, math.sqrt(0.5) * half_height
+        if self.kind == "diamond":
+            return half_width / 2, half_height / 2
+        if self.kind == "triangle":
+            return -offset, self._reach("down", -offset)
+        inset = 2.6 if self.kind == "box" else 0.3  # of a rounded corner
+        return half_width - inset - offset, half_height - (0.0 if offset else inset)
 
     def _reach(self, side: str, offset: float) -> float:
         """How far the outline is from the centre line, `offset` off the middle of the side."""
@@ -77,24 +88,28 @@ class Shape:
         return x * self.width * 0.14, y * self.height * 0.16
 
 
-def shape_of(node: Node, label: str, sides: dict[str, list[str]], tone: str) -> Shape:
-    """The shape of a plain node whose legs leave as `sides` says: by side, the legs in their order."""
+def shape_of(node: Node, label: str, sides: dict[str, list[str]], tone: str, pitches: Mapping[str, float]) -> Shape:
+    """The shape of a plain node whose legs leave as `sides` says: by side, the legs in order and how far apart."""
     if node.copy:
         return Shape("dot", DOT, DOT, "dot")
     text = text_width(label, TEXT)
     n_across = max(len(sides["left"]), len(sides["right"]))
-    n_along = max(len(sides["up"]), len(sides["down"]))
+    below = len(sides["down"]) * pitches["down"] + max(0, 2 * len(sides["out"]) - 1) * pitches["out"]
+    along = max(len(sides["up"]) * pitches["up"], below)
     height = max(34.0, PITCH * n_across + 6)
-    width = max(34.0, text + 14, PITCH * n_along + 6)
+    width = max(34.0, text + 14, along + 6)
     if node.form == "diagonal":
-        side = max(30.0, text + 18, PITCH * max(n_across, n_along) + 10)
+        side = max(30.0, text + 18, max(PITCH * n_across, along) + 10)
         return Shape("diamond", side, side, "diagonal")
     if node.form == "isometry":
         tip = _tip_side(node, sides)
         across = tip in ("left", "right")
         wide = text + 32 if across else 1.9 * text + 20
         slopes = (1.6, 2.2) if across else (2.2, 1.6)  # room for legs along the slopes, and at the tip
-        size = max(46.0, wide, slopes[0] * PITCH * n_along), max(40.0, slopes[1] * PITCH * n_across)
+        if not across:  # the base is as wide as its legs, the slopes wider
+            base, tip_side = ("down", "up") if tip == "up" else ("up", "down")
+            along = max(len(sides[base]) * pitches[base] / slopes[0], len(sides[tip_side]) * pitches[tip_side])
+        size = max(46.0, wide, slopes[0] * along), max(40.0, slopes[1] * PITCH * n_across)
         return Shape("triangle", *size, "isometry", tip)
     if node.form == "unitary":
         side = max(width, height)
@@ -102,6 +117,14 @@ def shape_of(node: Node, label: str, sides: dict[str, list[str]], tone: str) -> 
     if len(node.legs) < 2 and width <= 34 and height <= 34:
         return Shape("disc", 34, 34, tone)
     return Shape("box", width, height, tone)
+
+
+def bar_of(sides: dict[str, list[str]]) -> Shape:
+    """The bar at which lines run together or part: upright, or lying where most of them come from above or below."""
+    across, along = (max(len(sides[a]), len(sides[b])) for a, b in (("left", "right"), ("up", "down")))
+    long = max(20.0, PITCH * max(across, along) + 6)
+    least = max(8.0, PITCH * min(across, along) - 8.0)
+    return Shape("bar", *((least, long) if across >= along else (long, least)), "bar")
 
 
 def _tip_side(node: Node, sides: dict[str, list[str]]) -> str:

@@ -81,8 +81,10 @@ def _text(text: Text, theme: Theme, ink: str) -> str:
     style = ' font-style="italic"' if text.role in ("leg", "function") else ""
     parts, lowered = [], False
     for content, low in text.runs:
-        shift = f' dy="{0.25 * text.size:.1f}" font-size="{0.75 * text.size:.1f}"' if low and not lowered else ""
-        parts.append(f"<tspan{shift}>{escape(content)}</tspan>" if shift else escape(content))
+        shift = 0.25 * text.size * (low - lowered)
+        moved = f' dy="{shift:.1f}"' if shift else ""
+        small = f' font-size="{0.75 * text.size:.1f}"' if low else ""
+        parts.append(f"<tspan{moved}{small}>{escape(content)}</tspan>" if moved or small else escape(content))
         lowered = low
     return (
         f'<text class="tn-text" data-role="{text.role}" x="{text.x:.2f}" y="{text.y + 0.35 * text.size:.2f}" '

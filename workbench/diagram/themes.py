@@ -20,9 +20,9 @@ _FILLS = {
     "tensor": ("#9fd3f2", "#0072b2"),
     "data": ("#a9dfc9", "#00734f"),
     "value": ("#f7f7f4", "#555555"),
-    "isometry": ("#f5d08f", "#a86e00"),
+    "isometry": ("#f0bb68", "#9c5f00"),
     "unitary": ("#ecc9dd", "#a3527e"),
-    "diagonal": ("#f6ef9a", "#8a8000"),
+    "diagonal": ("#fbf7b8", "#8a8000"),
 }
 _STRUCTURE = {"bubble": ("rgba(128,128,128,0.13)", "#808080"), "sum": ("none", "#808080")}
 

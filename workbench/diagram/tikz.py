@@ -60,8 +60,8 @@ def _mark(mark: Mark, theme: Theme) -> str:
 def _text(text: Text) -> str:
     size = r"\scriptsize" if text.role == "leg" else r"\small"
     style = r"\itshape " if text.role in ("leg", "function") else ""
-    (base, _), *low = text.runs
-    content = style + _escaped(base) + "".join(rf"$_{{\mathrm{{{_escaped(part)}}}}}$" for part, _ in low)
+    pieces = [rf"$_{{\mathrm{{{_escaped(part)}}}}}$" if low else _escaped(part) for part, low in text.runs]
+    content = style + "".join(pieces)
     return rf"  \node[inner sep=0, font={size}] at {_at(text.x, text.y)} {{{content}}};"
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.diagram.routes import End, Placed, Route
-from workbench.diagram.scene import Box, Path, rounded
+from workbench.diagram.scene import Box, Path, moved, rounded, turned
 
 TRACK = 13.0  # between two wires that run beside each other
 CLEAR = 8.0  # between a wire and a node that it passes
+BESIDE = 10.0  # between two wires that pass the same row
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Item:
     box: Box
     ports: Mapping[int, tuple[float, float]]
     draw: Callable[[float, float], Any]  # a Block, at an origin
+    leads: Mapping[int, Path] = field(default_factory=dict)  # from a dot's middle to the port, where legs spread
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ class Ways:
 
     def path(self, number: int, route: Route) -> Path:
         """The path of one leg, from its first end to its second, or to the block's edge."""
+        path = self._way(number, route)
+        if lead := self._lead(route.start):
+            path = (*lead, *path[1:])
+        if route.end is not None and (lead := self._lead(route.end)):
+            path = (*path, *turned(lead)[1:])
+        return path
+
+    def _way(self, number: int, route: Route) -> Path:
         start = self._port(route.start)
         row = self._row(route.start.node)
         if route.kind == "straight" and route.end is not None:
@@ -47,9 +57,7 @@ class Ways:
             end = self._port(route.end)
             if route.kind == "arc":
                 return rounded([start, (start[0], y), (end[0], y), end])
-            reach = 6 + TRACK * self.tracks[number, row]
-            own = [box for name, box in self.boxes.items() if self._row(name) == row]
-            left, right = min(box[0] for box in own) - reach, max(box[2] for box in own) + reach
+            left, right = self._loop_walls(number, row)
             return rounded([start, (left, start[1]), (left, y), (right, y), (right, end[1]), end])
         if route.end is not None:
             return self._down(start, row, self._port(route.end), self._row(route.end.node), route)
@@ -70,8 +78,10 @@ class Ways:
             x = self._free(between, here[0] + (end[0] - here[0]) / 2)
             self._curve_to(path, (x, self._top(between)), self._is_dot(route.start) and here == start)
             here = self._line_to(path, (x, self._bottom(between)))
-        foot = end if self._is_dot(route.end) else (end[0], self._top(last))
-        self._curve_to(path, foot, self._is_dot(route.start) and here == start, self._is_dot(route.end))
+        flat = abs(end[0] - here[0]) > 3 * abs(end[1] - here[1])  # a ray to a dot would run over its neighbours
+        ray = self._is_dot(route.end) and not flat
+        foot = end if ray else (end[0], self._top(last))
+        self._curve_to(path, foot, self._is_dot(route.start) and here == start, ray)
         if foot != end:
             self._line_to(path, end)
         return tuple(path)
@@ -96,12 +106,20 @@ class Ways:
     def _free(self, row: int, x: float) -> float:
         """The x nearest to the one given at which a wire passes the row clear of its nodes and of other wires."""
         walls = [(box[0] - CLEAR, box[2] + CLEAR) for name, box in self.boxes.items() if self._row(name) == row]
-        walls += [(other - CLEAR, other + CLEAR) for other in self.taken.get(row, [])]
+        walls += [(other - BESIDE, other + BESIDE) for other in self.taken.get(row, [])]
+        loops = [n for n, route in enumerate(self.plan.routes) if route.kind == "loop" and (n, row) in self.tracks]
+        walls += [(wall - CLEAR, wall + CLEAR) for n in loops for wall in self._loop_walls(n, row)]
         places = [x, *(side for wall in walls for side in wall)]
         free = [p for p in places if not any(low < p < high for low, high in walls)]
         best = min(free, key=lambda p: (abs(p - x), p))
         self.taken.setdefault(row, []).append(best)
         return best
+
+    def _loop_walls(self, number: int, row: int) -> tuple[float, float]:
+        """The x at which a loop goes up on the left of its row, and down on the right."""
+        reach = 6 + TRACK * self.tracks[number, row]
+        own = [box for name, box in self.boxes.items() if self._row(name) == row]
+        return min(box[0] for box in own) - reach, max(box[2] for box in own) + reach
 
     @staticmethod
     def _line_to(path: list[tuple[float, ...]], end: tuple[float, float]) -> tuple[float, float]:
@@ -119,13 +137,18 @@ class Ways:
         if abs(dx) < 1e-6:
             path.append(end)
             return
-        first = (x + 0.12 * dx, y + 0.6 * dy) if from_dot else (x, y + 0.5 * dy)
+        first = (x + 0.2 * dx, y + 0.45 * dy) if from_dot else (x, y + 0.5 * dy)
         second = (end[0] - 0.12 * dx, end[1] - 0.6 * dy) if to_dot else (end[0], end[1] - 0.5 * dy)
         path.append((*first, *second, *end))
 
     def _port(self, end: End) -> tuple[float, float]:
         (x, y), (dx, dy) = self.at[end.node], self.items[end.node].ports[end.axis]
         return x + dx, y + dy
+
+    def _lead(self, end: End) -> Path:
+        """From a dot's middle to the port, where its legs spread; else nothing."""
+        lead = self.items[end.node].leads.get(end.axis, ())
+        return moved(lead, *self.at[end.node]) if lead else ()
 
     def _row(self, name: str) -> int:
         return self.plan.cells[name][1]
@@ -143,7 +166,7 @@ class Ways:
         return max(box[3] for name, box in self.boxes.items() if self._row(name) == row)
 
     def _is_dot(self, end: End) -> bool:
-        return self.plan.nodes[end.node].copy
+        return self.plan.nodes[end.node].copy and end.axis not in self.items[end.node].leads
 
 
 def across(start: tuple[float, float], end: tuple[float, float]) -> Path:

@@ -1,14 +1,16 @@
 """Exercises graded by what they compute: an answer is right if it contracts to the same tensor on random values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 
 import torch
 from torch import Tensor
 
+from workbench.contraction import joined_labels
 from workbench.diagram.drawing import Diagram
 from workbench.network import Network
-from workbench.program import Program
+from workbench.program import Contract, Program, uses
 from workbench.rounding import largest_relative_error, tolerance
 
 _SIZES = (3, 2, 5, 4, 7, 6)  # of legs in their order: different, so that exchanged legs are noticed
@@ -46,7 +48,7 @@ class Exercise:
             return Grade(False, "no answer yet")
         wanted = self.wanted.program
         try:
-            given = _program(answer, tuple(wanted.inputs))
+            given = _program(answer, [name for name, _ in uses(wanted.steps[-1])])
             unknown = [name for name in given.inputs if name not in wanted.inputs]
             if unknown:
                 return Grade(False, f"it uses {', '.join(unknown)}; the tensors are {', '.join(wanted.inputs)}")
@@ -59,25 +61,26 @@ class Exercise:
 
     def _error(self, given: Program, seed: int) -> float:
         arrays = self._arrays(seed)
-        wanted = self.wanted.program.run(arrays)[self.wanted.program.out]
+        program = _program(self.wanted, [])
+        wanted = program.run(arrays)[program.out]
         found = given.run({name: array for name, array in arrays.items() if name in given.inputs})[given.out]
         if found.shape != wanted.shape:
             raise ValueError(f"it has shape {tuple(found.shape)} where {tuple(wanted.shape)} is wanted (order matters)")
         return largest_relative_error(wanted, found)
 
     def _arrays(self, seed: int) -> dict[str, Tensor]:
-        """Random arrays for the wanted tensors; legs that are one index have one size."""
+        """Random arrays for the wanted tensors; legs that are one index, or one axis of one tensor, have one size."""
         program = self.wanted.program
-        size: dict[str, int] = {}
-        sizes = cycle(_SIZES)
         (step,) = program.steps
-        network = getattr(step, "network", None)
-        if network is None:
+        if not isinstance(step, Contract):
             raise ValueError("an exercise wants the diagram of one network.")
-        for leg, index in network.index_of.items():
-            if index not in size:
-                size[index] = next(sizes)
-            size[leg] = size[index]
+        joints = [node.legs for node in step.network.nodes if node.copy]
+        for node in step.network.nodes:
+            if not node.copy:
+                joints += zip(node.legs, program.inputs[node.tensor], strict=True)
+        group = joined_labels(step.network.ends, joints)
+        sizes = dict(zip(dict.fromkeys(group.values()), cycle(_SIZES), strict=False))
+        size = {leg: sizes[own] for leg, own in group.items()}
         generator = torch.Generator().manual_seed(seed)
         return {
             name: torch.randn([size[leg] for leg in legs], generator=generator, dtype=torch.float64)
@@ -85,8 +88,8 @@ class Exercise:
         }
 
 
-def _program(answer: Diagram | Network | str, names: tuple[str, ...]) -> Program:
-    """The answer as a program without sizes of its own: it is run on other arrays."""
+def _program(answer: Diagram | Network | str, names: Sequence[str]) -> Program:
+    """The answer as a program without sizes of its own: it is run on other arrays. `names` are those of an einsum."""
     if isinstance(answer, str):
         answer = Network.from_einsum(answer, names)
     network = answer.subject if isinstance(answer, Diagram) else answer

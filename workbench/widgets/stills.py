@@ -1,0 +1,111 @@
+"""Printed twins of the theatre, the cut and the proof, drawn from the same frames: for a page without a kernel."""
+
+import math
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workbench.diagram.printed import drawn_on
+from workbench.diagram.scene import Scene
+from workbench.explore.cut import CutFrame
+from workbench.explore.inspect import TensorFrame
+from workbench.explore.proving import ProofFrame
+from workbench.explore.theatre import TheatreFrame
+from workbench.spectrum import Spectrum
+from workbench.widgets.axes import log_ticks
+from workbench.widgets.colours import DROPPED, KEPT, NOW
+
+_INCH = 96  # pixels
+
+
+def theatre_still(frame: TheatreFrame) -> Figure:
+    """The tensors that are there, what the last step made, and what whole orders cost."""
+    figure, (drawing, made, costs) = _beside(frame.scene, 2)
+    drawn_on(drawing, frame.scene)
+    heatmap_panel(figure, made, frame.made)
+    for name, cost in frame.costs.items():
+        costs.plot(max(cost, 1), name, "o", ms=9, color=NOW if name == "yours" else KEPT)
+    costs.margins(y=0.3)
+    costs.grid(axis="x", alpha=0.4)
+    costs.axvline(max(frame.cost_so_far, 1), color=NOW, lw=1.5)
+    costs.set(xscale="log", xlabel="multiply-adds; the line: so far", title="Whole orders")
+    costs.invert_yaxis()
+    costs.minorticks_off()
+    figure.suptitle(str(frame).split("\n")[min(1, frame.step)], fontsize=10)
+    return figure
+
+
+def cut_still(frame: CutFrame) -> Figure:
+    """The decomposition at its cut, and the spectrum of the selected bond with the cut marked."""
+    figure, (drawing, values) = _beside(frame.scene, 1)
+    drawn_on(drawing, frame.scene)
+    spectrum_panel(values, frame.spectrum, frame.cut)
+    values.set_title(f"bond {frame.selected}, cut at {frame.cut} of {len(frame.spectrum)}", fontsize=10)
+    figure.suptitle("\n".join(str(frame).split("\n")[2:4]), fontsize=9)
+    return figure
+
+
+def proof_still(frame: ProofFrame) -> Figure:
+    """The last step's two sides, one above the other, and the sign between them with its number."""
+    scene = frame.after
+    high = scene.height / _INCH
+    rows = 2 if frame.lines else 1
+    figure, axes = plt.subplots(
+        rows, 1, figsize=(max(4.0, scene.width / _INCH), rows * high + 0.6), layout="constrained", squeeze=False
+    )
+    plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
+    for panel, side in zip(axes[:, 0], (frame.before, frame.after)[-rows:], strict=True):
+        drawn_on(panel, side)
+    figure.suptitle(f"{len(frame.lines)}. {frame.lines[-1]}" if frame.lines else "no step yet", fontsize=10)
+    return figure
+
+
+def heatmap_panel(figure: Figure, axes: Axes, frame: TensorFrame | None) -> None:
+    """A tensor as a matrix of colours about zero."""
+    if frame is None or not frame.heatmap:
+        axes.set_axis_off()
+        axes.text(
+            0.5,
+            0.5,
+            frame.heatmap_told if frame and frame.heatmap_told else "no array",
+            ha="center",
+            va="center",
+            wrap=True,
+        )
+        return
+    reach = max((abs(value) for row in frame.heatmap for value in row if math.isfinite(value)), default=0.0) or 1.0
+    image = axes.imshow(frame.heatmap, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
+    rows, columns = (", ".join(legs) or "one" for legs in (frame.rows, frame.columns))
+    axes.set(xlabel=columns, ylabel=rows, xticks=[], yticks=[])
+    axes.set_title(frame.name, fontsize=10)
+    figure.colorbar(image, ax=axes, shrink=0.9)
+
+
+def spectrum_panel(axes: Axes, spectrum: Spectrum, cut: int | None = None) -> None:
+    """Singular values on a logarithmic axis, those that a cut drops in another colour."""
+    values = spectrum.values.tolist()
+    floor = 1e-8 * max(values[0], 1e-300)  # a logarithmic axis has no zero
+    shown = [max(value, floor) for value in values]
+    kept = len(values) if cut is None else cut
+    axes.semilogy(range(1, kept + 1), shown[:kept], "o", color=KEPT, ms=4, label="kept")
+    if kept < len(values):
+        axes.semilogy(
+            range(kept + 1, len(values) + 1), shown[kept:], "o", mfc="none", color=DROPPED, ms=4, label="dropped"
+        )
+        axes.axvline(kept + 0.5, color=NOW)
+        axes.legend(fontsize=8)
+    low, high = (float(edge) for edge in axes.get_ylim())
+    ticks = log_ticks(low, high)
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="singular value, by size", ylabel=f"{spectrum.norm} norm")
+
+
+def _beside(scene: Scene, n_panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure with room for the scene, and further panels beside it."""
+    wide = max(4.0, min(9.0, scene.width / _INCH))
+    ratios = (wide, *(3.5,) * n_panels)
+    figure, axes = plt.subplots(1, 1 + n_panels, figsize=(sum(ratios), 3.6), layout="constrained", width_ratios=ratios)
+    plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
+    return figure, list(axes)
