@@ -145,6 +145,7 @@ def test_a_bond_makes_a_split_a_truncation():
 def test_a_picked_tensor_narrows_the_menu_to_what_names_it():
     view = ProofView(ProofLab(chain()))
     everything = len(view.rewrite.options)
+    assert view.rewrite.value is view.rewrite.options[0][1]
     view.after.selected = "v"
     assert 0 < len(view.rewrite.options) < everything
     assert all("v" in told.split() for told, _ in view.rewrite.options)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from workbench import Add, Apply, Contract, Diagram, Layout, Network, Node, Program
 from workbench.explore.freeze import FreezeLab
-from workbench.widgets.freeze_view import FreezeView, freeze_still
+from workbench.widgets.freeze_view import FreezeView
+from workbench.widgets.stills import freeze_still
 
 
 def made(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -18,7 +18,8 @@ from workbench.explore.inspect import (
     tensor_frame,
     value_at,
 )
-from workbench.widgets.inspector import Inspector, inspector_still
+from workbench.widgets.inspector import Inspector
+from workbench.widgets.stills import inspector_still
 
 
 def made(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

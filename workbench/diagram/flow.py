@@ -133,7 +133,8 @@ class _Line:
             self._branch(chain, tap, plus, -RISE * number - 6, stage.out)
         self.height = max(self.height, RISE * len(stage.branches) + 6 + BOX / 2 + 6)
         self._to(plus - 8, stage.out)
-        self.marks.append(Mark(stage.out, stage.out, "disc", plus, 0.0, 16, 16, "value", title=f"{stage.out}: a sum"))
+        told = f"{stage.out}: a sum"
+        self.marks.append(Mark(stage.out, stage.out, "disc", plus, 0.0, 16, 16, "value", title=told, tensor=stage.out))
         self.texts.append(Text(plus, 0.0, "+", "node", 11))
         self.x, self.end = plus + 8, stage.out
         self._from = (self.x, stage.out)
@@ -167,5 +168,5 @@ class _Line:
         self.wires.append(Wire(f"{stream}→{out}", out, path, (source, out), None, stream))  # one of the sum's
 
     def _box(self, name: str, label: str, x: float, y: float, width: float, tone: str) -> None:
-        self.marks.append(Mark(name, name, "box", x, y, width, BOX, tone, title=name))
+        self.marks.append(Mark(name, name, "box", x, y, width, BOX, tone, title=name, tensor=name))
         self.texts.append(Text(x, y, label, "node", 11))

@@ -169,7 +169,7 @@ class SplitSVD:
         sizes = dict(zip(node.legs, array.shape, strict=True))
         left, values, right = self.names
         legs = set(place.network.ends)
-        a, x, b = (fresh(f"{values}.{side}", legs) for side in ("left", "values", "right"))
+        a, b, x = (fresh("r", legs) for _ in range(3))
         dot = fresh(f"{values}.dot", {n.name for n in place.network.nodes} | set(self.names))
         rest = tuple(leg for leg in node.legs if leg not in self.left_legs)
         taken = place.taken(self.node)

@@ -6,16 +6,11 @@
 from html import escape
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
 
-from workbench.diagram.drawing import Diagram
-from workbench.diagram.printed import drawn_on
 from workbench.diagram.scene import Mark
-from workbench.explore.freeze import FreezeLab, LinearityFrame
+from workbench.explore.freeze import FreezeLab
 from workbench.explore.inspect import picked, value_at
 from workbench.program import Apply
-from workbench.widgets.colours import DROPPED, NOW
 from workbench.widgets.scene_view import SceneView
 
 _WIDE = widgets.Layout(width="min(460px, 98%)")
@@ -96,23 +91,3 @@ class FreezeView(widgets.VBox):
         first, verdict, *more = escape(str(self.lab.frame(self.scale.value))).split("\n")
         told = "<br>".join([first, f"<b>{verdict}</b>", *more])
         self.numbers.value = f"<div role='status' aria-live='polite' style='line-height:1.45'>{told}</div>"
-
-
-def freeze_still(diagram: Diagram, frame: LinearityFrame) -> Figure:
-    """The diagram, and below it the additivity defect on a logarithmic line, beside what rounding leaves."""
-    scene = diagram.scene
-    width, height = max(5.0, scene.width / 96), scene.height / 96
-    figure, (drawing, line) = plt.subplots(
-        2, 1, figsize=(width, height + 1.9), layout="constrained", height_ratios=(height, 0.9)
-    )
-    plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
-    drawn_on(drawing, scene)
-    lowest = 1e-18
-    line.axvspan(lowest, max(frame.rounding, lowest), color=DROPPED, alpha=0.35, label="rounding")
-    line.plot(max(frame.defect, lowest), 0, "D", color=NOW, ms=9, label="additivity defect", clip_on=False)
-    line.set(xscale="log", xlim=(lowest, 10), ylim=(-1, 1), yticks=[])
-    line.minorticks_off()
-    line.set_xlabel(f"additivity defect of {frame.out} in {frame.varied}: {frame.defect:.2e}")
-    line.legend(loc="upper right", fontsize=8, ncols=2)
-    figure.suptitle("\n".join(str(frame).split("\n")[1:]), fontsize=9)
-    return figure

@@ -3,19 +3,12 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 # (traits are typed when they run)
 
-import math
 from html import escape
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from workbench.diagram.drawing import Diagram
-from workbench.diagram.printed import drawn_on
 from workbench.explore.inspect import LegFrame, TensorFrame, leg_frame, picked, tensor_frame, value_at
-from workbench.widgets.axes import log_ticks
-from workbench.widgets.colours import KEPT
 from workbench.widgets.scene_view import SceneView
 from workbench.widgets.small_charts import heatmap_svg, spectrum_svg
 
@@ -74,46 +67,3 @@ class Inspector(widgets.VBox):
 def _side(legs: tuple[str, ...]) -> str:
     """The legs of one side of a matrix, as its label."""
     return ", ".join(legs) or "one"
-
-
-def inspector_still(diagram: Diagram, frame: TensorFrame) -> Figure:
-    """The diagram, and the heatmap and the spectrum of one of its tensors, side by side."""
-    scene = diagram.scene
-    wide = max(4.0, min(9.0, scene.width / 96))
-    figure, (drawing, heat, values) = plt.subplots(
-        1, 3, figsize=(wide + 7, 3.6), layout="constrained", width_ratios=(wide, 3.5, 3.5)
-    )
-    plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
-    drawn_on(drawing, scene)
-    _heatmap(figure, heat, frame)
-    _spectrum(values, frame)
-    figure.suptitle("; ".join(str(frame).split("\n")[:3]))
-    return figure
-
-
-def _heatmap(figure: Figure, axes: Axes, frame: TensorFrame) -> None:
-    axes.set_title("Heatmap", fontsize=10)
-    if not frame.heatmap:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, frame.heatmap_told or "no array", ha="center", va="center", wrap=True)
-        return
-    reach = max((abs(value) for row in frame.heatmap for value in row if math.isfinite(value)), default=0.0) or 1.0
-    image = axes.imshow(frame.heatmap, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
-    axes.set(xlabel=_side(frame.columns), ylabel=_side(frame.rows), xticks=[], yticks=[])
-    figure.colorbar(image, ax=axes, shrink=0.9)
-
-
-def _spectrum(axes: Axes, frame: TensorFrame) -> None:
-    axes.set_title("Spectrum", fontsize=10)
-    if frame.spectrum is None or frame.spectrum.values[0] == 0:
-        axes.set_axis_off()
-        why = frame.spectrum_told if frame.spectrum is None else "all singular values are zero"
-        axes.text(0.5, 0.5, why or "no array", ha="center", va="center", wrap=True)
-        return
-    largest, *_ = values = frame.spectrum.values.tolist()
-    axes.semilogy(range(1, len(values) + 1), [max(value, 1e-8 * largest) for value in values], "o", color=KEPT, ms=4)
-    low, high = (float(edge) for edge in axes.get_ylim())
-    ticks = log_ticks(low, high)
-    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set(xlabel="singular value, by size", ylabel=f"{frame.spectrum.norm} norm")

@@ -80,6 +80,8 @@ class ProofView(widgets.VBox):
         options = self.lab.options()
         named = [rewrite for rewrite in options if picked in str(rewrite).split()]
         self.rewrite.options = [(str(rewrite), rewrite) for rewrite in named or options]
+        if self.rewrite.options and self.rewrite.index is None:  # a menu that was empty chooses nothing by itself
+            self.rewrite.index = 0
 
     def _draw(self) -> None:
         frame = self.lab.frame()

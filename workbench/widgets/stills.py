@@ -1,4 +1,4 @@
-"""Printed twins of the theatre, the cut and the proof, drawn from the same frames: for a page without a kernel."""
+"""Printed twins of the views, drawn from the same frames: for a page without a kernel."""
 
 import math
 
@@ -6,9 +6,11 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.diagram.drawing import Diagram
 from workbench.diagram.printed import drawn_on
 from workbench.diagram.scene import Scene
 from workbench.explore.cut import CutFrame
+from workbench.explore.freeze import LinearityFrame
 from workbench.explore.inspect import TensorFrame
 from workbench.explore.proving import ProofFrame
 from workbench.explore.theatre import TheatreFrame
@@ -61,18 +63,43 @@ def proof_still(frame: ProofFrame) -> Figure:
     return figure
 
 
+def inspector_still(diagram: Diagram, frame: TensorFrame) -> Figure:
+    """The diagram, and the heatmap and the spectrum of one of its tensors."""
+    figure, (drawing, heat, values) = _beside(diagram.scene, 2)
+    drawn_on(drawing, diagram.scene)
+    heatmap_panel(figure, heat, frame)
+    if frame.spectrum is None:
+        _words(values, frame.spectrum_told)
+    else:
+        spectrum_panel(values, frame.spectrum)
+    figure.suptitle("; ".join(str(frame).split("\n")[:3]), fontsize=10)
+    return figure
+
+
+def freeze_still(diagram: Diagram, frame: LinearityFrame) -> Figure:
+    """The diagram, and below it the additivity defect on a logarithmic line, beside what rounding leaves."""
+    scene = diagram.scene
+    width, height = max(5.0, scene.width / 96), scene.height / 96
+    figure, (drawing, line) = plt.subplots(
+        2, 1, figsize=(width, height + 1.9), layout="constrained", height_ratios=(height, 0.9)
+    )
+    plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
+    drawn_on(drawing, scene)
+    lowest = 1e-18
+    line.axvspan(lowest, max(frame.rounding, lowest), color=DROPPED, alpha=0.35, label="rounding")
+    line.plot(max(frame.defect, lowest), 0, "D", color=NOW, ms=9, label="additivity defect", clip_on=False)
+    line.set(xscale="log", xlim=(lowest, 10), ylim=(-1, 1), yticks=[])
+    line.minorticks_off()
+    line.set_xlabel(f"additivity defect of {frame.out} in {frame.varied}: {frame.defect:.2e}")
+    line.legend(loc="upper right", fontsize=8, ncols=2)
+    figure.suptitle("\n".join(str(frame).split("\n")[1:]), fontsize=9)
+    return figure
+
+
 def heatmap_panel(figure: Figure, axes: Axes, frame: TensorFrame | None) -> None:
     """A tensor as a matrix of colours about zero."""
     if frame is None or not frame.heatmap:
-        axes.set_axis_off()
-        axes.text(
-            0.5,
-            0.5,
-            frame.heatmap_told if frame and frame.heatmap_told else "no array",
-            ha="center",
-            va="center",
-            wrap=True,
-        )
+        _words(axes, frame.heatmap_told if frame else "")
         return
     reach = max((abs(value) for row in frame.heatmap for value in row if math.isfinite(value)), default=0.0) or 1.0
     image = axes.imshow(frame.heatmap, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
@@ -85,8 +112,10 @@ def heatmap_panel(figure: Figure, axes: Axes, frame: TensorFrame | None) -> None
 def spectrum_panel(axes: Axes, spectrum: Spectrum, cut: int | None = None) -> None:
     """Singular values on a logarithmic axis, those that a cut drops in another colour."""
     values = spectrum.values.tolist()
-    floor = 1e-8 * max(values[0], 1e-300)  # a logarithmic axis has no zero
-    shown = [max(value, floor) for value in values]
+    if values[0] == 0:
+        _words(axes, "all singular values are zero")
+        return
+    shown = [max(value, 1e-8 * values[0]) for value in values]  # a logarithmic axis has no zero
     kept = len(values) if cut is None else cut
     axes.semilogy(range(1, kept + 1), shown[:kept], "o", color=KEPT, ms=4, label="kept")
     if kept < len(values):
@@ -100,6 +129,12 @@ def spectrum_panel(axes: Axes, spectrum: Spectrum, cut: int | None = None) -> No
     axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="singular value, by size", ylabel=f"{spectrum.norm} norm")
+
+
+def _words(axes: Axes, told: str) -> None:
+    """Why there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, told or "no array", ha="center", va="center", wrap=True)
 
 
 def _beside(scene: Scene, n_panels: int) -> tuple[Figure, list[Axes]]:
