@@ -20,7 +20,7 @@ from workbench.network import Node
 
 GAP = 40.0  # between columns
 CHANNEL = 46.0  # between rows
-SLOPE, STEEPEST = 0.16, 90.0  # of a channel's height over how far its legs go aside
+SLOPE, STEEPEST = 0.16, 50.0  # of a channel's height over how far its legs go aside
 STUB = 26.0  # a free leg
 
 Exit = tuple[float, float, str]  # where an open leg ends, and on which side
