@@ -1,5 +1,6 @@
 # make lab     JupyterLab on the first notebook        make test    everything CI checks
 # make demo    one layer-by-layer compression          make bench   the benchmarks
+# make pages   the gallery's pictures and the notebooks' outputs, made again
 # make clean   removes all that make made
 #
 # PYTHON names the Python that .venv is made with: make lab PYTHON=python3.12
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: lab demo test bench clean
+.PHONY: lab demo test bench pages clean
 
 lab: .venv/.lab
 	$(BIN)/workbench lab
@@ -26,6 +27,10 @@ test: .venv/.test
 
 bench: .venv/.bench
 	set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+pages: .venv/.lab
+	$(BIN)/python docs/make_gallery.py
+	$(BIN)/python .ci/execute_notebooks.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,6 @@
 """Drawings read back from their coordinates: the graph they show, and that nothing in them misleads."""
 
 import math
-import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -142,12 +141,8 @@ def test_a_tree_has_its_root_on_top_and_children_below_their_parents():
 
 
 @pytest.mark.parametrize("network", [mps(60), ladder(60)], ids=["train", "norm"])
-def test_sixty_sites_are_drawn_without_a_defect_in_under_two_seconds(network):
-    start = time.process_time()
-    scene = Diagram(network).scene
-    taken = time.process_time() - start
-    assert defects(scene) == ()
-    assert taken < 2  # a tenth of a second without checked annotations on a machine of its own
+def test_sixty_sites_are_drawn_without_a_defect(network):
+    assert defects(Diagram(network).scene) == ()
 
 
 def test_a_line_is_wider_by_the_same_step_for_every_doubling_of_its_size():

@@ -88,12 +88,13 @@ def test_the_examples_in_docstrings_print_what_they_say(name):
 def test_the_figures_of_the_readme_are_those_of_the_measurements():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     results = REPOSITORY / "data" / "results"
-    speed = {row["what"]: row for row in json.loads((results / "speed.json").read_text(encoding="utf-8"))["rows"]}
+    measured = [json.loads((results / name).read_text(encoding="utf-8")) for name in ("speed.json", "diagrams.json")]
+    rows = {row["what"]: row for result in measured for row in result["rows"]}
     points = json.loads((results / "trade_off.json").read_text(encoding="utf-8"))["points"]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
-    shown = {row[0]: row[1] for row in cells if row[0] in speed}
-    assert shown == {what: f"{speed[what]['measured']:.3g} {speed[what]['unit']}" for what in shown}
-    assert len(shown) >= 10
+    shown = {row[0]: row[1] for row in cells if row[0] in rows}
+    assert shown == {what: f"{rows[what]['measured']:.3g} {rows[what]['unit']}" for what in shown}
+    assert len(shown) >= 18
     (header,) = (row for row in cells if row[0] == "perplexity ÷ dense")
     for row in cells:
         method, _, metric = row[0].partition(", ")
