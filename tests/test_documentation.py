@@ -95,6 +95,9 @@ def test_the_figures_of_the_readme_are_those_of_the_measurements():
     shown = {row[0]: row[1] for row in cells if row[0] in rows}
     assert shown == {what: f"{rows[what]['measured']:.3g} {rows[what]['unit']}" for what in shown}
     assert len(shown) >= 18
+    peer = [rows[f"faults in six drawings, {given}"]["quimb"] for given in ("nothing given", "placed by hand")]
+    told = f"{peer[0]} faults with its defaults and {peer[1]} with every node placed by hand"
+    assert told in readme.replace("\n", " ")
     (header,) = (row for row in cells if row[0] == "perplexity ÷ dense")
     for row in cells:
         method, _, metric = row[0].partition(", ")
