@@ -110,6 +110,11 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
     assert lab.bonds == lab.full_bonds
 
 
+def test_one_core_has_no_bond_to_cut():
+    with pytest.raises(ValueError, match="this decomposition has one core, and so no bond to cut"):
+        CutLab(TensorTrain.from_dense(random(5)))
+
+
 def test_a_form_that_is_not_nested_is_refused():
     with pytest.raises(TypeError, match="a CanonicalPolyadic is not nested"):
         CutLab(CanonicalPolyadic.from_dense(random(3, 4, 5), 2))

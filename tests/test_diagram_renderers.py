@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -70,9 +71,18 @@ def test_an_svg_refers_to_nothing_outside_and_runs_nothing(scene, inline):
 
 
 def test_two_drawings_on_a_page_share_no_id():
-    ids = [re.findall(r' id="([^"]*)"', svg(SCENES["svd"])) for _ in range(2)]
+    ids = [re.findall(r' id="([^"]*)"', svg(SCENES[name])) for name in list(SCENES)[:2]]
     assert len(ids[0]) == 2
     assert not set(ids[0]) & set(ids[1])
+
+
+def test_the_same_drawing_is_the_same_file_to_the_byte():
+    assert svg(SCENES["svd"]) == svg(SCENES["svd"])
+
+
+def test_letters_that_xml_forbids_are_replaced():
+    scene = replace(SCENES["svd"], title="a\x00b\x1b\ud800c")
+    ElementTree.fromstring(svg(scene))
 
 
 @every_scene

@@ -140,6 +140,9 @@ def test_a_bond_makes_a_split_a_truncation():
     view.bond.value = 2
     view.apply.click()
     assert "≈" in view.lines.value
+    view.rewrite.value = next(r for _, r in view.rewrite.options if isinstance(r, InsertGauge))
+    view.apply.click()
+    assert len(view.lab.proof.steps) == 2, "a bond that is left in the hidden field is for splits alone"
 
 
 def test_a_picked_tensor_narrows_the_menu_to_what_names_it():

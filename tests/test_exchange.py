@@ -137,3 +137,22 @@ def test_memory_refused_inside_a_program_names_the_value(monkeypatch):
     network, arrays = outer(1000)
     with pytest.raises(MemoryError, match=r"^out: contracting 3 nodes"):
         Diagram(network).run(arrays)
+
+
+def test_nodes_of_tensornetwork_without_names_get_names():
+    tensornetwork = pytest.importorskip("tensornetwork")
+    a, b = (tensornetwork.Node(torch.randn(3, 3, dtype=torch.float64), backend="pytorch") for _ in range(2))
+    tensornetwork.connect(a[1], b[0])
+    network, arrays = Network.from_tensornetwork([a, b])
+    assert [node.name for node in network.nodes] == ["T0", "T1"]
+    torch.testing.assert_close(network.contract(arrays), a.tensor @ b.tensor)
+
+
+def test_the_power_of_ten_that_quimb_keeps_beside_a_network_is_multiplied_in():
+    quimb = pytest.importorskip("quimb.tensor")
+    data = torch.randn(3, 4, dtype=torch.float64).numpy()
+    network = quimb.Tensor(data, ("i", "j")) & quimb.Tensor(data, ("i", "j"))
+    network.equalize_norms_(1.0)
+    assert network.exponent
+    ours, arrays = from_quimb(network)
+    assert float(ours.contract(arrays)) == pytest.approx(float((data**2).sum()))

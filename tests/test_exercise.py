@@ -82,7 +82,11 @@ def test_an_einsum_names_a_tensor_as_often_as_it_is_wanted():
     assert not scores.check("ad,cd,bc->ab")
 
 
-def test_an_exercise_of_several_steps_is_refused():
+def test_an_answer_of_another_kind_is_told_what_is_one():
+    assert repr(PRODUCT.check(3)) == "not yet: a int is no answer; write an einsum, a Network or a Diagram"
+
+
+def test_an_exercise_of_a_function_is_refused_where_it_is_made():
     program = Program({"x": ("i",)}, (Apply("y", "relu", torch.relu, ("x",), ("i",)),))
-    with pytest.raises(ValueError, match="an exercise wants the diagram of one network"):
-        Exercise(Diagram(program))._arrays(0)
+    with pytest.raises(ValueError, match="an exercise wants the diagram of one network, and this one has 1 steps"):
+        Exercise(Diagram(program))

@@ -208,6 +208,114 @@ def test_a_record_that_is_none_is_refused(entry, message):
         replay(proof.program, proof.arrays, [*proof.record(), entry])
 
 
+GAUGE = {"rewrite": "InsertGauge", "value": "out", "bond": "j", "gauge": "G", "seed": 0}
+SPLIT = {"rewrite": "SplitSVD", "value": "out", "node": "A", "left_legs": ["i"], "bond": None, "names": ["U", "s", "V"]}
+PARTED = {"rewrite": "SplitLeg", "value": "out", "leg": "j", "sizes": [2, 2], "names": ["p", "q"]}
+
+
+@pytest.mark.parametrize("record", [{}, 3, None, "abc", GAUGE])
+def test_a_file_that_holds_no_list_of_steps_is_refused_by_its_name(tmp_path, record):
+    path, proof = tmp_path / "proof.json", product()
+    path.write_text(json.dumps(record))
+    with pytest.raises(
+        ValueError, match=r"^\S+proof\.json: a proof is a list of steps, as Proof\.save writes it, not "
+    ):
+        replay(proof.program, proof.arrays, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b'[{"rewrite": "Abs', b"\xff\xfe\x00", b"[" * 100_000])
+def test_a_file_that_is_no_json_is_refused_by_its_name(tmp_path, content):
+    path, proof = tmp_path / "proof.json", product()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^\S+proof\.json is not JSON that can be read \(.+\); name a file of Proof"):
+        replay(proof.program, proof.arrays, path)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (1, "is 1; a step is a rewrite's name with its fields"),
+        (None, "is None; a step is a rewrite's name with its fields"),
+        ({"rewrite": ["Absorb"]}, r"has rewrite \['Absorb'\], which is none of FuseDots"),
+        ({"rewrite": "Absorb"}, "Absorb, has no fields; it needs value, node, into"),
+        (GAUGE | {"bond": {"a": 1}}, r"InsertGauge has bond \{'a': 1\}; it needs a name"),
+        (GAUGE | {"seed": "x"}, "InsertGauge has seed 'x'; it needs a whole number"),
+        (GAUGE | {"seed": 1.5}, "InsertGauge has seed 1.5; it needs a whole number"),
+        (GAUGE | {"seed": True}, "InsertGauge has seed True; it needs a whole number"),
+        (GAUGE | {"seed": 2**63}, "seed 9223372036854775808 of gauge 'G' is not from −2⁶³ to"),
+        (GAUGE | {"gauge": 5}, "InsertGauge has gauge 5; it needs a name"),
+        (GAUGE | {"gauge": ""}, "InsertGauge has gauge ''; a name has one letter or more"),
+        (PARTED | {"sizes": ["2", "2"]}, r"SplitLeg has sizes \('2', '2'\); it needs a tuple of whole numbers"),
+        (PARTED | {"sizes": None}, "SplitLeg has sizes None; it needs a tuple of whole numbers"),
+        (PARTED | {"sizes": [2.0, 2.0]}, r"SplitLeg has sizes \(2.0, 2.0\); it needs a tuple of whole numbers"),
+        (PARTED | {"names": [1, 2]}, r"SplitLeg has names \(1, 2\); it needs a tuple of names"),
+        (PARTED | {"names": "pq"}, "SplitLeg has names 'pq'; it needs a tuple of names"),
+        (SPLIT | {"bond": "2"}, "SplitSVD has bond '2'; it needs a whole number or None"),
+        (SPLIT | {"names": [1, 2, 3]}, r"SplitSVD has names \(1, 2, 3\); it needs a tuple of three names"),
+        (SPLIT | {"names": ["U", "V"]}, r"SplitSVD has names \('U', 'V'\); it needs a tuple of three names"),
+        (SPLIT | {"names": ["U", "", "V"]}, r"SplitSVD has names \('U', '', 'V'\); a name has one letter or more"),
+        (SPLIT | {"node": "Z"}, "contraction 'out' has no node 'Z'"),
+    ],
+)
+def test_a_step_of_a_file_that_is_none_is_refused_by_file_number_and_field(tmp_path, step, message):
+    path, proof = tmp_path / "proof.json", product()
+    path.write_text(json.dumps([GAUGE | {"gauge": "H"}, step]))
+    with pytest.raises(ValueError, match=rf"^\S+proof\.json: step 2\W+{message}"):
+        replay(proof.program, proof.arrays, path)
+
+
+def test_good_steps_of_every_kind_of_field_are_read_from_a_file(tmp_path):
+    path, proof = tmp_path / "proof.json", product()
+    path.write_text(json.dumps([PARTED, GAUGE | {"bond": "p"}, {**SPLIT, "bond": 2}]))
+    steps = replay(proof.program, proof.arrays, path).steps
+    assert [str(step.rewrite) for step in steps] == [
+        "split leg j into p, q",
+        "insert G G⁻¹ on p",
+        "split A by SVD, cut to bond 2",
+    ]
+    assert replay(proof.program, proof.arrays, []).steps == ()
+
+
+def with_field(rewrite, name: str, value: object):
+    """The rewrite with a field of any kind, as it is made where annotations are not checked."""
+    object.__setattr__(rewrite, name, value)
+    return rewrite
+
+
+@pytest.mark.parametrize(("name", "value"), [("names", (1, 2)), ("sizes", ("2", "2")), ("leg", 1), ("value", None)])
+def test_fields_of_another_kind_are_refused_before_anything_is_changed(name, value):
+    proof, rewrite = product(), with_field(SplitLeg("out", "j", (2, 2), ("p", "q")), name, value)
+    with pytest.raises(TypeError, match=rf"^SplitLeg has {name} .+; it needs a "):
+        proof.then(rewrite)
+    with pytest.raises(ValueError, match="SplitLeg has leg ' '; a name has one letter or more"):
+        proof.then(SplitLeg("out", " ", (2, 2), ("p", "q")))
+    assert proof.steps == ()
+
+
+def test_an_untrue_step_is_refused_where_the_result_does_not_use_its_value():
+    softmax = attention(lambda x: x.softmax(-1))
+    unused = replace(softmax.program.steps[2], out="unused")
+    result = Contract("out", Network.from_einsum("ts->t", ["scores"]))
+    program = replace(softmax.program, steps=(*softmax.program.steps[:2], unused, result))
+    proof = Proof(program, softmax.arrays)
+    with pytest.raises(UntrueRewrite, match=r"^move unused through pattern is untrue: it changes 'unused' by \d"):
+        proof.then(MoveThrough("unused", "pattern"))
+    assert proof.then(InsertGauge("unused", "s", "G", 0)).steps[0].error < 1e-13
+    cut = proof.then(SplitSVD("unused", "W", ("s",), 1, ("u", "s", "v")))
+    before, after = (own.run(arrays)["unused"] for own, arrays in ((proof.program, dict(proof.arrays)), cut.last))
+    assert cut.steps[0].error == pytest.approx(float((after - before).abs().max() / before.abs().max()))
+    assert cut.steps[0].error > 1e-3
+    assert cut.error() == 0, "the result is what it was"
+
+
+def test_a_function_that_cannot_take_what_a_rewrite_gives_it_is_refused():
+    normed = attention(torch.nn.LayerNorm(4, dtype=torch.float64))
+    with pytest.raises(
+        ValueError, match=r"^move out through pattern makes a program that cannot be run: out: Given norm"
+    ):
+        normed.then(MoveThrough("out", "pattern"))
+
+
 def test_a_network_is_a_program_of_one_contraction():
     network = Network.from_einsum("ij,kj->ik", "AA")
     program = Program.of(network)

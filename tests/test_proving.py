@@ -1,5 +1,6 @@
 """Proof mode without a page: steps that hold, steps refused with their number, truncations that say so, files."""
 
+import inspect
 import json
 
 import pytest
@@ -113,6 +114,61 @@ def test_a_file_that_fails_leaves_the_proof_as_it_was(lab, tmp_path):
     with pytest.raises(ValueError, match="step 1 has rewrite 'Vanish', which is none of"):
         lab.replay(tmp_path / "bad.json")
     assert len(lab.frame().lines) == 1
+
+
+@pytest.mark.parametrize("content", ["{}", "[null]", "not JSON", '[{"rewrite": "Absorb", "value": 1}]'])
+def test_a_file_of_another_shape_leaves_the_proof_as_it_was(lab, tmp_path, content):
+    lab.apply(InsertGauge("out", "j", "G", 0))
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(ValueError, match=r"bad\.json"):
+        lab.replay(tmp_path / "bad.json")
+    assert len(lab.frame().lines) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_arrays_of_too_few_digits_are_refused_when_the_lab_is_made(dtype):
+    diagram = Diagram.from_einsum("ij,jk->ik", A=random(5, 4).to(dtype), B=random(4, 3).to(dtype))
+    with pytest.raises(ValueError, match=f"the array of 'A' is {dtype}: an equality cannot be measured in {dtype}"):
+        ProofLab(diagram)
+
+
+def test_whole_numbers_are_refused_in_words_by_the_rewrite_that_computes_with_them():
+    lab = ProofLab(Diagram.from_einsum("ij,jk->ik", A=torch.ones(5, 4).long(), B=torch.ones(4, 3).long()))
+    for rewrite in ("split A by SVD", "move the centre to A", "insert G G⁻¹ on j"):
+        assert not lab.apply(rewrite)
+        assert "is torch.int64: an equality cannot be measured in torch.int64" in lab.refused
+
+
+@pytest.mark.parametrize("bond", ["x", 1.5, True])
+def test_a_bond_that_is_no_whole_number_changes_nothing(lab, bond):
+    lab.apply(Absorb("out", "A", "Z"))
+    before = lab.proof, lab.refused
+    unchecked = inspect.unwrap(ProofLab.apply)  # without the types that tests check
+    with pytest.raises(TypeError, match=f"a bond dimension is a whole number, not {bond!r}"):
+        unchecked(lab, "split A by SVD", bond=bond)
+    assert (lab.proof, lab.refused) == before
+
+
+def test_a_bond_is_for_a_split_alone(lab):
+    with pytest.raises(
+        ValueError, match="bond 2 was given, but 'absorb B into A' cuts none; give one to a split by SVD"
+    ):
+        lab.apply("absorb B into A", bond=2)
+    assert lab.proof.steps == ()
+    assert not lab.apply("split A by SVD", bond=9)
+    assert lab.refused == "bond 9 does not fit: this bond can be cut to 1, 2, … 4 (full)."
+
+
+def test_a_name_that_is_empty_is_refused(lab):
+    assert not lab.apply(InsertGauge("out", "j", "", 0))
+    assert lab.refused == "InsertGauge has gauge ''; a name has one letter or more."
+
+
+def test_a_gauge_that_would_not_fit_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr("workbench.memory.free_bytes", lambda: 2**30)
+    lab = ProofLab(Diagram.from_einsum("ij,jk->ik", A=random(1, 300_000), B=random(300_000, 1)))
+    assert not lab.apply("insert G G⁻¹ on j")
+    assert "gauge 'G' on bond 'j' of size 300000 makes a tensor" in lab.refused
 
 
 def test_sides_given_by_hand_are_kept_while_their_legs_are_there():

@@ -507,6 +507,59 @@ def test_what_is_no_chain_has_no_centre(equation):
     assert not [own for own in rewrites_for(Program.of(network), "out") if isinstance(own, MoveCentre)]
 
 
+@pytest.mark.parametrize(
+    ("equation", "shared"),
+    [
+        ("abk,bck,cdk->adk", "b, k, c"),
+        ("be,bde,de->", "b, e, d"),
+        ("ab,bcd,ce,ed->a", "b, c, d, e"),
+        ("aab,bc->c", "a, b"),
+    ],
+)
+def test_neighbours_that_share_more_than_one_bond_are_no_chain(equation, shared):
+    names = "ABCD"[: equation.count(",") + 1]
+    network = Network.from_einsum(equation, names)
+    arrays = {node.name: random(*[3] * len(node.legs)) for node in network.nodes}
+    for to in names:
+        refused(MoveCentre("out", to), network, arrays, f"the nodes of 'out' are no chain: .*; shared are {shared}\\.$")
+    assert not [own for own in rewrites_for(Program.of(network), "out") if isinstance(own, MoveCentre)]
+
+
+def test_a_ring_with_a_tail_that_a_gauge_has_made_is_no_chain():
+    network, arrays = Network.from_einsum("aab,b->", "AB"), {"A": random(3, 3, 4), "B": random(4)}
+    program, held = InsertGauge("out", "a", "G", 0).apply(Program.of(network), arrays)
+    assert not [own for own in rewrites_for(program, "out") if isinstance(own, MoveCentre)]
+    with pytest.raises(ValueError, match="the nodes of 'out' are no chain"):
+        MoveCentre("out", "B").apply(program, held)
+
+
+def test_a_claim_over_a_bond_larger_than_all_else_is_seen_to_be_untrue_without_a_matrix_of_its_size():
+    nodes = (Node("A", ("i", "a"), form="isometry", tip=("a",)), Node("B", ("a", "j")))
+    arrays = {"A": random(2, 300_000), "B": random(300_000, 3)}
+    _, held = kept_by(MoveCentre("out", "B"), Network(nodes, ("i", "j")), arrays)
+    assert held["A"].shape == (2, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool])
+def test_arrays_that_no_rewrite_can_compute_in_are_refused(dtype):
+    network = Network.from_einsum("ij,jk->ik", "AB")
+    arrays = {"A": random(3, 4).to(dtype), "B": random(4, 5).to(dtype)}
+    split = SplitSVD("out", "A", ("i",), None, ("u", "s", "v"))
+    for rewrite in (split, MoveCentre("out", "B"), InsertGauge("out", "j", "G", 0)):
+        refused(
+            rewrite, network, arrays, f"^the array of 'A' is {dtype}: an equality cannot be measured in {dtype}; conv"
+        )
+
+
+def test_a_gauge_that_would_not_fit_is_refused_with_its_size(monkeypatch):
+    monkeypatch.setattr("workbench.memory.free_bytes", lambda: 2**30)
+    network, arrays = Network.from_einsum("ij,jk->ik", "AB"), {"A": random(1, 300_000), "B": random(300_000, 1)}
+    with pytest.raises(
+        MemoryError, match=r"^gauge 'G' on bond 'j' of size 300000 makes a tensor of 9e\+10 numbers, 671 GiB"
+    ):
+        InsertGauge("out", "j", "G", 0).apply(Program.of(network), arrays)
+
+
 def test_a_chain_with_a_dot_or_a_bare_end_has_no_centre():
     refused(MoveCentre("out", "U"), *dotted(), "the chain has a copy node, 'dot'; absorb what it joins first")
     network = Network.from_einsum("i,ij->j", "xW")

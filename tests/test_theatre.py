@@ -173,3 +173,34 @@ def test_open_legs_that_meet_in_a_dot_are_refused():
     network = Network((Node("v", ("a",)), Node("dot", ("a", "b", "c"), copy=True)), ("b", "c"))
     with pytest.raises(ValueError, match="open legs meet in a dot here"):
         Theatre(Diagram(network, {"v": random(3)}))
+
+
+def test_a_long_chain_is_played_in_the_best_order_that_was_found():
+    names = [f"A{k}" for k in range(14)]
+    arrays = {name: random(2, 2) for name in names}
+    letters = "abcdefghijklmno"
+    equation = ",".join(letters[k : k + 2] for k in range(14)) + "->ao"
+    theatre = Theatre(Diagram.from_einsum(equation, **arrays))
+    assert (theatre.best, theatre.order) == ("best found", "best found")
+    assert set(theatre.frame().costs) == {"all at once", "greedy", "best found"}
+    with pytest.raises(ValueError, match="order 'optimal' is not 'best found', 'greedy' or a list of pairs"):
+        theatre.play("optimal")
+
+
+def test_a_tensor_may_be_called_as_a_step_is():
+    arrays = {"#1": random(3, 4), "B": random(4, 5), "#2": random(5, 3)}
+    theatre = Theatre(Diagram.from_einsum("ij,jk,kl->il", **arrays))
+    theatre.go(2)
+    assert [mark.node for mark in theatre.frame().scene.marks] == ["#2.1"]
+
+
+def test_a_step_that_would_not_fit_in_memory_is_refused_by_its_size():
+    theatre = Theatre(Diagram.from_einsum("i,j->ij", A=torch.zeros(300_000), B=torch.zeros(300_000)))
+    theatre.go(1)
+    with pytest.raises(MemoryError, match="step 1 of this order makes a tensor of 9e"):
+        theatre.frame()
+
+
+def test_a_step_is_a_whole_number(chain):
+    with pytest.raises(TypeError, match=r"a step is a whole number, not 1\.5"):
+        Theatre(chain).go(1.5)

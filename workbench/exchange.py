@@ -42,24 +42,31 @@ def from_tensornetwork(
 ) -> tuple[Network, dict[str, Tensor]]:
     """The network of connected tensornetwork nodes on the pytorch backend, and its arrays; they stay as they are.
 
-    Legs are named as edges; one without a name of its own is named after its first end, as in "A.left".
+    Nodes without a name of their own are called T0, T1, … Legs are named as edges; one without a name of its own is
+    named after its first end, as in "A.left".
     Open legs are ordered as `open_edges`, or as the nodes and their axes.
     """
     from tensornetwork import CopyNode  # takes most of a second
 
     nodes = list(nodes)
+    n_called = Counter(node.name for node in nodes)
+    taken = {name for name, n in n_called.items() if n == 1}
+    name_of = {  # tensornetwork calls every node alike that was given no name
+        node: node.name if n_called[node.name] == 1 and node.name != "__unnamed_node__" else fresh(f"T{k}", taken)
+        for k, node in enumerate(nodes)
+    }
     ends: dict[Any, tuple[Any, int]] = {}
     for node in nodes:
         if node.backend.name != "pytorch":
-            raise TypeError(f"node {node.name!r} has backend {node.backend.name!r}; make it with 'pytorch'.")
+            raise TypeError(f"node {name_of[node]!r} has backend {node.backend.name!r}; make it with 'pytorch'.")
         for axis, edge in enumerate(node.edges):
             ends.setdefault(edge, (node, axis))
     for edge, (node, _) in ends.items():
         for other in {edge.node1, edge.node2} - {None, *nodes}:
-            raise ValueError(f"node {node.name!r} is connected to {other.name!r}, which was not given.")
+            raise ValueError(f"node {name_of[node]!r} is connected to {other.name!r}, which was not given.")
     n_named = Counter(edge.name for edge in ends) | dict.fromkeys((None, "__unnamed_edge__"), 2)
     leg_of = {
-        edge: edge.name if n_named[edge.name] == 1 else f"{node.name}.{node.axis_names[axis]}"
+        edge: edge.name if n_named[edge.name] == 1 else f"{name_of[node]}.{node.axis_names[axis]}"
         for edge, (node, axis) in ends.items()
     }
     dangling = [edge for edge in ends if edge.is_dangling()]
@@ -67,18 +74,19 @@ def from_tensornetwork(
     if set(edges) != set(dangling):
         raise ValueError(f"open_edges has {len(edges)} edges; give the nodes' {len(dangling)} dangling ones.")
     network = Network(
-        tuple(Node(n.name, tuple(leg_of[edge] for edge in n.edges), isinstance(n, CopyNode)) for n in nodes),
+        tuple(Node(name_of[n], tuple(leg_of[edge] for edge in n.edges), isinstance(n, CopyNode)) for n in nodes),
         tuple(leg_of[edge] for edge in edges),
         {leg_of[edge]: edge.dimension for edge in ends},
     )
-    return network, {node.name: node.tensor for node in nodes if not isinstance(node, CopyNode)}
+    return network, {name_of[node]: node.tensor for node in nodes if not isinstance(node, CopyNode)}
 
 
 def from_quimb(network: Any) -> tuple[Network, dict[str, Tensor]]:
     """The network of a quimb TensorNetwork (or Tensor), and its arrays as torch tensors.
 
     Nodes are named after their first tag, legs after their indices; an index on three tensors or more, which
-    quimb sums over, becomes a spectator. Open legs come in quimb's own order of outer indices.
+    quimb sums over, becomes a spectator. Open legs come in quimb's own order of outer indices. The power of ten
+    that quimb keeps beside a network is multiplied into its first tensor.
     """
     tensors = getattr(network, "tensors", (network,))
     taken: set[str] = set()
@@ -88,6 +96,9 @@ def from_quimb(network: Any) -> tuple[Network, dict[str, Tensor]]:
         name = fresh(next(iter(tensor.tags), f"T{number}"), taken)
         arrays[name] = torch.as_tensor(tensor.data)
         nodes.append(Node(name, tuple(tensor.inds)))
+    first = nodes[0].name if nodes else ""
+    if exponent := float(getattr(network, "exponent", 0.0)):
+        arrays[first] = arrays[first] * 10.0**exponent
     count = Counter(leg for node in nodes for leg in node.legs)
     open_legs = tuple(network.outer_inds() if hasattr(network, "outer_inds") else network.inds)
     spectators = tuple(leg for leg, n in count.items() if n + (leg in open_legs) > 2)

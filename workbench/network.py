@@ -57,9 +57,10 @@ class Network:
         Without `spectators`, every letter that can be no bond and no open leg becomes one: those on three or more
         operands, those shared and kept, and those on one operand and summed over.
         """
-        inputs, arrow, output = equation.replace(" ", "").partition("->")
+        inputs, arrow, output = "".join(equation.split()).partition("->")
         operands = inputs.split(",")
-        if not arrow or not (inputs.replace(",", "") + output).isalpha():
+        letters = inputs.replace(",", "") + output
+        if not arrow or (letters and not letters.isalpha()):
             raise ValueError(f"equation {equation!r} is not letters, commas and one arrow; write it as 'ij,jk->ik'.")
         if len(operands) != len(names):
             raise ValueError(f"equation {equation!r} has {len(operands)} operands, but {len(names)} names were given.")

@@ -61,8 +61,8 @@ class Apply:
                 f"function {self.label!r} is drawn as {self.kind!r}, which is none of bubble, merge, split."
             )
 
-    def run(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The function of the values it reads."""
+    def run(self, values: Mapping[str, Tensor]) -> object:
+        """The function of the values it reads; a program takes nothing but a tensor from it."""
         return self.call(*(values[name] for name in self.reads))
 
 
@@ -78,10 +78,15 @@ class Add:
     def __post_init__(self) -> None:
         for name in ("reads", "legs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.reads:
+            raise ValueError(f"sum {self.out!r} has no term; name one value or more.")
         own = tuple(tuple(legs) for legs in self.term_legs) or (self.legs,) * len(self.reads)
         object.__setattr__(self, "term_legs", own)
         if len(own) != len(self.reads):
             raise ValueError(f"sum {self.out!r} has {len(self.reads)} terms, but legs for {len(own)} of them.")
+        for leg in self.legs:
+            if not any(leg in legs for legs in own):
+                raise ValueError(f"leg {leg!r} of sum {self.out!r} is on none of its terms, so it has no size.")
         for term, legs in zip(self.reads, own, strict=True):
             for leg in legs:
                 if leg not in self.legs:
@@ -90,11 +95,19 @@ class Add:
                     )
 
     def run(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The sum, its axes in the order of `legs`."""
+        """The sum, its axes ordered as `legs`. Raises ValueError where a leg has two sizes, or terms two dtypes."""
+        sizes: dict[str, tuple[int, str]] = {}
+        first = values[self.reads[0]]
         total: Tensor | None = None
         for name, legs in zip(self.reads, self.term_legs, strict=True):
-            order = [legs.index(leg) for leg in self.legs if leg in legs]
-            term = values[name].permute(order)
+            if (values[name].dtype, values[name].device) != (first.dtype, first.device):
+                ours, theirs = (f"{own.dtype} on {own.device}" for own in (values[name], first))
+                raise ValueError(f"term {name!r} is {ours} but {self.reads[0]!r} is {theirs}; nothing is cast.")
+            for leg, n in zip(legs, values[name].shape, strict=True):
+                m, owner = sizes.setdefault(leg, (n, name))
+                if m != n:
+                    raise ValueError(f"leg {leg!r} has size {m} on term {owner!r} but {n} on {name!r}.")
+            term = values[name].permute([legs.index(leg) for leg in self.legs if leg in legs])
             for axis, leg in enumerate(self.legs):
                 if leg not in legs:
                     term = term.unsqueeze(axis)
@@ -175,10 +188,7 @@ class Program:
         for name, legs in self.inputs.items():
             values[name] = check_array(name, legs, arrays)
         for step in self.steps:
-            try:
-                made = step.run(values)
-            except (ValueError, RuntimeError, MemoryError) as error:
-                raise type(error)(f"{step.out}: {error}") from error
+            made = _made(step, values)
             if made.ndim != len(step.legs):
                 raise ValueError(
                     f"{step.out}: its function returned {made.ndim} axes {tuple(made.shape)} "
@@ -224,7 +234,8 @@ class Program:
         A frozen attention pattern makes the rest multilinear in the residual stream.
         """
         if name not in {step.out for step in self.steps[:-1]}:
-            raise ValueError(f"{name!r} is no value inside; there are {', '.join(s.out for s in self.steps[:-1])}.")
+            inside = ", ".join(step.out for step in self.steps[:-1]) or "none"
+            raise ValueError(f"{name!r} is no value inside; there are {inside}.")
         needed, kept = {self.out}, []
         for step in reversed(self.steps):
             if step.out in needed and step.out != name:
@@ -254,14 +265,34 @@ def check_array(name: str, legs: Sequence[str], arrays: Mapping[str, Tensor]) ->
     if name not in arrays:
         raise ValueError(f"input {name!r} has no array; arrays has {', '.join(arrays) or 'none'}.")
     array = arrays[name]
+    check_axes(name, legs, array)
+    held = array
+    for axis, stride in enumerate(array.stride()):  # what only repeats itself is looked at once
+        held = held if stride else held.narrow(axis, 0, min(1, held.shape[axis]))
+    if bad := held.numel() - int(torch.isfinite(held).sum()):
+        raise ValueError(f"the array of {name!r} holds {bad} non-finite values (nan or inf); check its source.")
+    return array
+
+
+def check_axes(name: str, legs: Sequence[str], array: object) -> None:
+    """Raises unless `array` is a tensor with an axis for each leg."""
     if not isinstance(array, Tensor):
         raise TypeError(f"the array of {name!r} is a {type(array).__name__}; give a torch.Tensor.")
     if array.ndim != len(legs):
         wanted = f"{len(legs)} legs ({', '.join(legs)})"
         raise ValueError(f"{name!r} has {wanted} but its array has {array.ndim} axes {tuple(array.shape)}.")
-    if not bool(torch.isfinite(array).all()):
-        bad = array.numel() - int(torch.isfinite(array).sum())
-        raise ValueError(
-            f"the array of {name!r} holds {bad} non-finite values (nan or inf); check where it comes from."
-        )
-    return array
+
+
+def _made(step: ProgramStep, values: Mapping[str, Tensor]) -> Tensor:
+    """The value of one step; what it raises names the step."""
+    try:
+        made = step.run(values)
+    except MemoryError as error:
+        raise MemoryError(f"{step.out}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{step.out}: {error}") from error
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise type(error)(f"{step.out}: {error}") from error
+    if not isinstance(made, Tensor):
+        raise TypeError(f"{step.out}: its function returned a {type(made).__name__}; it must return a torch.Tensor.")
+    return made

@@ -14,6 +14,8 @@ from torch import Tensor
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on a clean exit it takes the place of `path`, else it is removed."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; name a file in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)

@@ -78,7 +78,13 @@ def calibrated_factors(weight: Float[Tensor, "out in"], second_moment: Float[Ten
 
 
 def check_finite(tensor: Tensor, what: str = "weight") -> None:
-    """Raises ValueError if `tensor` holds nan or inf."""
+    """Raises ValueError if `tensor` holds nan or inf, or numbers that are not float32 or float64.
+
+    Complex numbers are refused: the factors here are real, and would be wrong without a word.
+    """
+    if tensor.dtype not in (torch.float32, torch.float64):
+        remedy = "decompose its real and its imaginary part" if tensor.is_complex() else "convert it by .float()"
+        raise ValueError(f"the {what} is {tensor.dtype}; a decomposition needs float32 or float64: {remedy}.")
     if torch.isfinite(tensor.sum()):  # nan and inf survive a sum, which takes a tenth of the time of looking at each
         return
     bad = tensor.numel() - int(torch.isfinite(tensor).sum())

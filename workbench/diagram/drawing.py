@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -22,11 +22,8 @@ from workbench.diagram.tikz import tikz
 from workbench.diagram.words import described, einsum_text, formula
 from workbench.exchange import from_quimb
 from workbench.network import Network
-from workbench.program import Program
+from workbench.program import Contract, Program, check_axes
 from workbench.whole_files import replaced_file
-
-if TYPE_CHECKING:
-    from workbench.diagram.forms import Decomposed
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,37 @@ class Diagram:
     rows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for value, kinds in ((self.subject, (Network, Program)), (self.arrays, (Mapping,)), (self.layout, (Layout,))):
+            if not isinstance(value, kinds):
+                wanted = " or a ".join(kind.__name__ for kind in kinds)
+                raise TypeError(f"a Diagram is made of a {wanted} here, and a {type(value).__name__} was given.")
         object.__setattr__(self, "arrays", dict(self.arrays))
         if isinstance(self.subject, Network) and self.arrays:
             object.__setattr__(self, "subject", self.subject.sized_by(self.arrays))
+        for name, array in self.arrays.items():
+            if name not in self.program.inputs:
+                raise ValueError(f"arrays has {name!r}, but the inputs are {', '.join(self.program.inputs)}.")
+            check_axes(name, self.program.inputs[name], array)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Raises ValueError where `data` or the layout's sides name what is not there."""
+        program = self.program
+        for name in self.data:
+            if name not in program.inputs:
+                raise ValueError(f"data names {name!r}; the inputs are {', '.join(program.inputs)}.")
+        legs = {leg for own in program.legs.values() for leg in own}
+        legs |= {leg for step in program.steps if isinstance(step, Contract) for leg in step.network.ends}
+        for leg in self.layout.sides:
+            if leg not in legs:
+                raise ValueError(f"the layout says where {leg!r} leaves; the legs are {', '.join(sorted(legs))}.")
 
     @classmethod
     def from_einsum(cls, equation: str, **arrays: Tensor) -> "Diagram":
-        """The diagram of an einsum, its operands named in order: `Diagram.from_einsum("ij,jk->ik", A=a, B=b)`."""
+        """The diagram of an einsum, its operands named in order: `Diagram.from_einsum("ij,jk->ik", A=a, B=b)`.
+
+        A tensor that stands twice has one name, so it is said by `Diagram(Network.from_einsum(…, names), arrays)`.
+        """
         return cls(Network.from_einsum(equation, list(arrays)), arrays)
 
     @classmethod
@@ -93,7 +114,7 @@ class Diagram:
         return cls(*from_quimb(network))
 
     @classmethod
-    def of(cls, form: "Decomposed", title: str = "") -> "Diagram":
+    def of(cls, form: object, title: str = "") -> "Diagram":
         """The diagram of a decomposition with its own arrays; cores are drawn as isometries where they are."""
         from workbench.diagram.forms import parts_of  # loads every decomposition
 

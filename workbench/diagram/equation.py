@@ -57,16 +57,20 @@ class Equation:
 
     @property
     def sign(self) -> str:
-        """= if it holds, ≈ if not, ≟ without arrays."""
+        """= if it holds, ≈ if not, ≟ where nothing can be compared: without arrays, or of two sizes or dtypes."""
         if not (self.left.arrays and self.right.arrays):
             return "≟"
-        return "=" if self.holds else "≈"
+        try:
+            return "=" if self.holds else "≈"
+        except ValueError:  # a drawing says that the numbers are no numbers to compare; asking for them says why
+            return "≟"
 
     def __repr__(self) -> str:
-        told = "" if self.sign == "≟" else f"  (largest relative error {self.error:.1e})"
+        sign = self.sign
+        told = "" if sign == "≟" else f"  (largest relative error {self.error:.1e})"
         left, right = self.left.einsum(), self.right.einsum()
         between = "\n" if "\n" in left + right else "  "
-        return f"{left}{between}{self.sign}{between}{right}{told}"
+        return f"{left}{between}{sign}{between}{right}{told}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         from workbench.diagram.drawing import shown  # which imports this module

@@ -18,11 +18,10 @@ from workbench.diagram.place import Layout
 from workbench.network import Network, Node
 from workbench.program import Apply, Contract, Program
 
-Decomposed = LowRank | TensorTrain | TrainOperator | Tucker | CanonicalPolyadic | KroneckerSum | TensorRing
 Parts = tuple[Network | Program, dict[str, Tensor], Layout]
 
 
-def parts_of(form: Decomposed) -> Parts:
+def parts_of(form: object) -> Parts:
     """The network of a decomposition, its arrays, and where its legs leave.
 
     A core is drawn as an isometry where its numbers are one, to rounding: that is measured, not assumed.

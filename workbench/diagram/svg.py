@@ -1,12 +1,10 @@
 """A scene as SVG: inline in a page, where it follows the page's theme, or a file by itself."""
 
-from html import escape
-from itertools import count
+import html
+from zlib import crc32
 
 from workbench.diagram.scene import Mark, Path, Scene, Text, Wire
 from workbench.diagram.themes import FONT, LIGHT, Theme
-
-_numbers = count(1)
 
 
 def svg(scene: Scene, theme: Theme = LIGHT, inline: bool = False, zoom: float = 1.0) -> str:
@@ -14,23 +12,33 @@ def svg(scene: Scene, theme: Theme = LIGHT, inline: bool = False, zoom: float = 
 
     Every mark and wire carries its name as data-name and a <title> that is shown to who points at it.
     """
-    own = f"tn{next(_numbers)}"  # ids are the page's: two drawings on one page must not share any
     ink = f"var(--jp-content-font-color1, var(--vscode-editor-foreground, {theme.ink}))" if inline else theme.ink
     size = f'width="{scene.width * zoom:.0f}" height="{scene.height * zoom:.0f}"'
-    lines = [
+    held = [mark for mark in scene.marks if mark.kind in ("bubble", "sum")]
+    body = [
+        *([] if inline else [f'<rect width="100%" height="100%" fill="{theme.background}"/>']),
+        *(_mark(mark, theme) for mark in held),
+        *(_wire(wire, ink) for wire in scene.wires),
+        *(_mark(mark, theme) for mark in scene.marks if mark.kind not in ("bubble", "sum")),
+        *(_text(text, theme, ink) for text in scene.texts),
+    ]
+    told = f"{escape(scene.title or 'tensor network')}\n{escape(scene.description)}"
+    # Ids are the page's: two drawings on one page share them only if they are the same drawing.
+    own = f"tn{crc32(chr(10).join([told, *body]).encode('utf-8', 'replace')):08x}"
+    title, _, description = told.partition("\n")
+    head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="{own}-t {own}-d" {size} '
         f'viewBox="0 0 {scene.width:.0f} {scene.height:.0f}" font-family="{FONT}" style="--ink:{ink}">',
-        f'<title id="{own}-t">{escape(scene.title or "tensor network")}</title>',
-        f'<desc id="{own}-d">{escape(scene.description)}</desc>',
+        f'<title id="{own}-t">{title}</title>',
+        f'<desc id="{own}-d">{description}</desc>',
     ]
-    if not inline:
-        lines.append(f'<rect width="100%" height="100%" fill="{theme.background}"/>')
-    held = [mark for mark in scene.marks if mark.kind in ("bubble", "sum")]
-    lines += [_mark(mark, theme) for mark in held]
-    lines += [_wire(wire, ink) for wire in scene.wires]
-    lines += [_mark(mark, theme) for mark in scene.marks if mark.kind not in ("bubble", "sum")]
-    lines += [_text(text, theme, ink) for text in scene.texts]
-    return "\n".join([*lines, "</svg>"])
+    return "\n".join([*head, *body, "</svg>"])
+
+
+def escape(text: str) -> str:
+    """The text as XML: what has a meaning there is escaped, and what may not stand there at all is replaced."""
+    allowed = "".join(c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff") else "\ufffd" for c in text)
+    return html.escape(allowed)
 
 
 def _wire(wire: Wire, ink: str) -> str:

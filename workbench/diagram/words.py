@@ -66,7 +66,7 @@ def _indexed(name: str, legs: Sequence[str], conj: bool = False) -> str:
 
 
 def _indices(legs: Sequence[str]) -> str:
-    words = [leg if len(leg) == 1 else rf"\mathrm{{{_escaped(leg)}}}" for leg in legs]
+    words = [_escaped(leg) if len(leg) == 1 else rf"\mathrm{{{_escaped(leg)}}}" for leg in legs]
     return (r"\," if any(len(leg) > 1 for leg in legs) else "").join(words)
 
 

@@ -89,6 +89,8 @@ class CutLab:
         self.form = form
         self._effect, self.effect_name = effect, effect_name
         self.full_bonds = _sizes(form)  # of what was given: a cut made before is not opened again
+        if not self.full_bonds:
+            raise ValueError("this decomposition has one core, and so no bond to cut; give one of two cores or more.")
         self._bonds = dict(self.full_bonds)
         self.selected = next(iter(self._bonds))
         self._dense = form.dense() if self._measurable else None

@@ -39,20 +39,27 @@ class Exercise:
 
     wanted: Diagram
 
-    def check(self, answer: Diagram | Network | str | None, draws: int = 3) -> Grade:
-        """The grade of a diagram, a network, or an einsum of the wanted tensors in their order.
+    def __post_init__(self) -> None:
+        steps = self.wanted.program.steps
+        if len(steps) != 1 or not isinstance(steps[0], Contract):
+            raise ValueError(f"an exercise wants the diagram of one network, and this one has {len(steps)} steps.")
+
+    def check(self, answer: object, draws: int = 3) -> Grade:
+        """The grade of a diagram, a network, or an einsum of the wanted tensors in their order; None is no answer yet.
 
         Both are contracted on `draws` sets of random numbers, float64, with another size for every leg.
         """
         if answer is None:
             return Grade(False, "no answer yet")
+        if not isinstance(answer, Diagram | Network | str):
+            return Grade(False, f"a {type(answer).__name__} is no answer; write an einsum, a Network or a Diagram")
         wanted = self.wanted.program
         try:
             given = _program(answer, [name for name, _ in uses(wanted.steps[-1])])
             unknown = [name for name in given.inputs if name not in wanted.inputs]
             if unknown:
                 return Grade(False, f"it uses {', '.join(unknown)}; the tensors are {', '.join(wanted.inputs)}")
-            errors = [self._error(given, seed) for seed in range(draws)]
+            errors = [self._error(given, seed) for seed in range(max(1, draws))]
         except ValueError as error:
             return Grade(False, str(error))
         worst = max(errors)
@@ -72,8 +79,7 @@ class Exercise:
         """Random arrays for the wanted tensors; legs that are one index, or one axis of one tensor, have one size."""
         program = self.wanted.program
         (step,) = program.steps
-        if not isinstance(step, Contract):
-            raise ValueError("an exercise wants the diagram of one network.")
+        assert isinstance(step, Contract)
         joints = [node.legs for node in step.network.nodes if node.copy]
         for node in step.network.nodes:
             if not node.copy:

@@ -65,7 +65,9 @@ class FreezeLab:
         self.whole = diagram
         self.values = diagram.run()
         self._frozen: frozenset[str] = frozenset()
-        self.varied = varied or next(iter(diagram.data or self.inputs))
+        if not self.inputs:
+            raise ValueError("no input of this diagram holds real or complex numbers, so none can be moved.")
+        self.varied = varied or next((name for name in diagram.data if name in self.inputs), self.inputs[0])
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from workbench.diagram.scene import Scene
 from workbench.diagram.together import moved_marks, together
 from workbench.program import Contract, Program
 from workbench.rewrite.isometries import SplitSVD
-from workbench.rewrite.place import UntrueRewrite
+from workbench.rewrite.place import check_numbers
 from workbench.rewrite.proof import Proof, Rewrite, replay, rewrites_for
 
 
@@ -41,11 +41,17 @@ class ProofFrame:
 
 
 class ProofLab:
-    """A proof on a diagram's own arrays. Raises ValueError if it has none: a rewrite is measured, never believed."""
+    """A proof on a diagram's own arrays: a rewrite is measured, never believed.
+
+    Raises ValueError if it has none, or one of too few digits to measure an equality in.
+    """
 
     def __init__(self, diagram: Diagram) -> None:
         if not diagram.arrays:
             raise ValueError("a proof is measured on arrays, and this diagram has none; give them by with_arrays.")
+        for name, array in diagram.arrays.items():
+            if array.is_floating_point() or array.is_complex():  # whole numbers may be what a function looks up
+                check_numbers(name, array)
         self.diagram = diagram
         self.proof = Proof(diagram.program, diagram.arrays)
         self.refused = ""
@@ -64,21 +70,28 @@ class ProofLab:
     def apply(self, rewrite: Rewrite | str, bond: int | None = None) -> bool:
         """Takes the step if it holds, and says whether it did; `bond` makes a split by SVD a truncation.
 
-        A rewrite may be given as one of `options` reads, such as "absorb s into U".
+        A rewrite may be given as one of `options` reads, such as "absorb s into U". Raises ValueError for words that
+        none reads, or a bond for another rewrite; TypeError for a bond that is no whole number, or fields of other
+        kinds.
         """
+        if bond is not None and (not isinstance(bond, int) or isinstance(bond, bool)):
+            raise TypeError(f"a bond dimension is a whole number, not {bond!r}.")
         if isinstance(rewrite, str):
             told = {str(option): option for option in self.options()}
             if rewrite not in told:
                 raise ValueError(f"no rewrite reads {rewrite!r} here; those that do are {', '.join(told)}.")
             rewrite = told[rewrite]
-        if bond is not None and isinstance(rewrite, SplitSVD):
+        if bond is not None:
+            if not isinstance(rewrite, SplitSVD):
+                raise ValueError(f"bond {bond} was given, but '{rewrite}' cuts none; give one to a split by SVD only.")
             rewrite = replace(rewrite, bond=bond)
-        self.refused = ""
         try:
             self.proof = self.proof.then(rewrite)
-        except (UntrueRewrite, ValueError) as error:
+        except (ValueError, MemoryError) as error:  # an UntrueRewrite is a ValueError
             self.refused = str(error)
-        return not self.refused
+            return False
+        self.refused = ""
+        return True
 
     def undo(self) -> None:
         """Takes back the last step, if there is one."""

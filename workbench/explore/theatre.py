@@ -16,7 +16,9 @@ from workbench.diagram.routes import placed
 from workbench.diagram.scene import Scene
 from workbench.diagram.together import aligned
 from workbench.explore.inspect import TensorFrame, inspected
-from workbench.network import Network, Node
+from workbench.memory import check_fits
+from workbench.network import Network, fresh
+from workbench.node import Node
 
 Pair = tuple[str, str]
 Live = tuple[str, tuple[str, ...], Tensor]  # a tensor that is there now: its name, labels and array
@@ -27,7 +29,7 @@ class TheatreFrame:
     """One moment of a contraction. Costs are multiply-adds, memory is numbers; all are exact counts.
 
     `merged` are the names of the tensors that the last step took, `made` is what it made (None at the start).
-    `costs` compares whole orders: "all at once", "greedy", "optimal", and this one ("yours" where it is your own).
+    `costs` compares whole orders: "all at once", "greedy", the best, and this one ("yours" where it is your own).
     """
 
     step: int
@@ -62,8 +64,14 @@ class _State:
     cells: Mapping[str, Cell]
 
 
+EXHAUSTIVE = 8  # tensors: the time of the search for the best order grows as the factorial of their number
+SEARCH_OF = {"optimal": "optimal", "best found": "auto", "greedy": "greedy"}
+
+
 class Theatre:
     """The contraction of a diagram of one network, to be stepped through, in an order searched for or your own.
+
+    `best` is "optimal" for up to 8 tensors; for more, "best found": then nobody knows whether there is a better one.
 
     Raises ValueError if the diagram has several steps, no arrays, or open legs that meet in a dot.
     """
@@ -77,25 +85,30 @@ class Theatre:
         self.diagram = diagram
         self.network = diagram.subject.sized_by(diagram.arrays)
         self._arrays = self.network.arrays_by_node(diagram.arrays)
-        names = {"greedy": self.network.plan("greedy"), "optimal": self.network.plan("optimal")}
+        n_tensors = len(self._arrays)
+        self.best = "optimal" if n_tensors <= EXHAUSTIVE else "best found"
+        names = {"greedy": self.network.plan("greedy"), self.best: self.network.plan(SEARCH_OF[self.best])}
         if any(operand.is_delta for operand in names["greedy"].operands):
             raise ValueError("open legs meet in a dot here, which needs an identity; give each open leg its own end.")
         self._costs = {"all at once": names["greedy"].naive_cost} | {n: plan.cost for n, plan in names.items()}
         self._own: list[Pair] = []
         self.is_own = False
-        self.play(order)
+        self.play(self.best if order == "optimal" else order)
 
     def play(self, order: str | Sequence[Pair]) -> None:
-        """Starts again with a whole order: "optimal", "greedy", or pairs of node names."""
-        self.plan = self.network.plan(order)
+        """Starts again with a whole order: `best`, "greedy", or pairs of node names."""
+        if isinstance(order, str) and order not in ("greedy", self.best):
+            raise ValueError(f"order {order!r} is not {self.best!r}, 'greedy' or a list of pairs of node names.")
+        self.plan = self.network.plan(SEARCH_OF[order] if isinstance(order, str) else order)
         self.is_own = not isinstance(order, str)
+        self.order = order if isinstance(order, str) else "your own"
         self._own = [] if isinstance(order, str) else [(a, b) for a, b in order]
         self.step = 0
         self._states = [self._start()]
 
     def play_own(self) -> None:
         """Starts again with no order: every `contract` adds a step."""
-        self.is_own, self._own, self.step = True, [], 0
+        self.is_own, self.order, self._own, self.step = True, "your own", [], 0
         self._replan()
 
     @property
@@ -103,8 +116,10 @@ class Theatre:
         """Of the whole order; of your own, the steps chosen so far and those within single tensors before them."""
         return self._alone + len(self._own) if self.is_own else len(self.plan.steps)
 
-    def go(self, step: int) -> None:
+    def go(self, step: object) -> None:
         """To the state after `step` steps."""
+        if not isinstance(step, int) or isinstance(step, bool):
+            raise TypeError(f"a step is a whole number, not {step!r}.")
         if not 0 <= step <= self.n_steps:
             raise ValueError(f"step {step} is not in this order; it has 0 to {self.n_steps}.")
         self.step = step
@@ -195,7 +210,8 @@ class Theatre:
 
     def _names(self) -> list[str]:
         operands = [operand.name for operand in self.plan.operands]
-        return operands + [f"#{k}" for k in range(1, len(self.plan.steps) + 1)]
+        taken = set(operands)
+        return operands + [fresh(f"#{k}", taken) for k in range(1, len(self.plan.steps) + 1)]
 
     def _start(self) -> _State:
         live = {k: (o.name, o.labels, self._arrays[o.name]) for k, o in enumerate(self.plan.operands)}
@@ -215,6 +231,7 @@ class Theatre:
             step = self.plan.steps[k]
             live = dict(before.live)
             taken = [live.pop(operand) for operand in step.operands]
+            check_fits(step.size, taken[0][2], f"step {k + 1} of this order")
             array = opt_einsum.contract(step.equation, *(each[2] for each in taken), backend="torch")
             made = len(self.plan.operands) + k
             live[made] = (names[made], self._labels_after(live, taken), array)
@@ -255,7 +272,7 @@ class Theatre:
         arrays = {node.tensor: array for node, (_, _, array) in zip(network.nodes, state.live.values(), strict=True)}
         layout = Layout(state.cells, self.diagram.layout.sides)
         title = f"step {self.step} of {self.n_steps}"
-        made = tuple(name for name in arrays if name.startswith("#"))
+        made = tuple(name for name in self._names()[len(self.plan.operands) :] if name in arrays)
         widths: dict[float, float] = {}
         for mark in self._first.marks:  # what is left keeps its place while others are merged
             if self.step and mark.name in self._states[0].cells:

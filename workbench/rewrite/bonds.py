@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from workbench.memory import check_fits
 from workbench.network import Network, Node, fresh
 from workbench.program import Contract, Program
 from workbench.rewrite.dots import without_line
-from workbench.rewrite.place import Place, Rewritten, allowed, renamed, with_nodes
+from workbench.rewrite.place import Place, Rewritten, allowed, check_numbers, renamed, with_nodes
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,17 @@ class InsertGauge:
         return f"insert {self.gauge} {self.gauge}⁻¹ on {self.bond}"
 
     def apply(self, program: Program, arrays: Mapping[str, Tensor]) -> Rewritten:
-        """The program with the two nodes. Raises ValueError where there is no such bond, or the name is taken."""
+        """The program with the two nodes.
+
+        Raises ValueError where there is no such bond, or the name is taken, MemoryError where the matrix would not fit.
+        """
         place = Place.of(program, self.value)
         first, last = self._ends(place)
         network, held = place.sized(arrays)
-        matrix = _well_conditioned(network.sizes[self.bond], self.seed)
-        like, legs, taken = next(iter(held.values())), set(network.ends), place.taken()
+        first_held, like = next(iter(held.items()))
+        check_numbers(first_held, like)
+        matrix = self._matrix(network.sizes[self.bond])
+        legs, taken = set(network.ends), place.taken()
         middle, after = fresh(self.bond, legs), fresh(self.bond, legs)
         pair = (
             Node(self.gauge, (self.bond, middle), tensor=fresh(self.gauge, taken)),
@@ -49,6 +55,15 @@ class InsertGauge:
                 node = _relegged(node, last[1], after)
             nodes += [node, *pair] if node.name == first[0] else [node]
         return place.redrawn(arrays, nodes, made)
+
+    def _matrix(self, size: int) -> Tensor:
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(
+                f"seed {self.seed} of gauge {self.gauge!r} is not from −2⁶³ to 2⁶³ − 1; give a smaller one."
+            )
+        what = f"gauge {self.gauge!r} on bond {self.bond!r} of size {size}"
+        check_fits(size * size, torch.empty(0, dtype=torch.float64), what)
+        return _well_conditioned(size, self.seed)
 
     def _ends(self, place: Place) -> tuple[tuple[str, int], tuple[str, int]]:
         ends = place.bond(self.bond)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from workbench.network import Network, Node
 from workbench.program import Contract, Program, ProgramStep, uses
+from workbench.rounding import tolerance
 
 Rewritten = tuple[Program, dict[str, Tensor]]
 
@@ -75,6 +76,7 @@ class Place:
             )
         if node.tensor not in arrays:
             raise ValueError(f"input {node.tensor!r} has no array; arrays has {', '.join(arrays) or 'none'}.")
+        check_numbers(node.tensor, arrays[node.tensor])
         return arrays[node.tensor].conj() if node.conj else arrays[node.tensor]
 
     def sized(self, arrays: Mapping[str, Tensor]) -> tuple[Network, Mapping[str, Tensor]]:
@@ -124,6 +126,14 @@ class Place:
     ) -> Rewritten:
         """The program and arrays with other nodes in the contraction."""
         return self.rewritten(arrays, replace(self.step, network=with_nodes(self.network, nodes)), made=made)
+
+
+def check_numbers(name: str, array: Tensor) -> None:
+    """Raises ValueError for an array of whole numbers, or of too few digits to compute a rewrite in and measure it."""
+    try:
+        tolerance(array.dtype)
+    except ValueError as error:
+        raise ValueError(f"the array of {name!r} is {array.dtype}: {error}") from error
 
 
 def with_nodes(

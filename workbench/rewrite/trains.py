@@ -71,9 +71,11 @@ class MoveCentre:
         beside = _neighbours(place.network)
         ends = [name for name, bonds in beside.items() if len(bonds) < 2]
         row = _walk(beside, ends[0]) if ends else []
-        if len(row) < len(beside) or any(len({name, *bonds.values()}) <= len(bonds) for name, bonds in beside.items()):
+        shared = [leg for leg, own in place.network.ends.items() if len(own) > 1]
+        if len(row) < len(beside) or len(shared) >= len(row):  # the row goes along one bond less than it has nodes
             raise ValueError(
-                f"the nodes of {self.value!r} are no chain: each is to have one bond to the next, and no other."
+                f"the nodes of {self.value!r} are no chain: each is to have one bond to the next, and no other leg "
+                f"that is shared; shared are {', '.join(shared) or 'none'}."
             )
         for name in row:
             if name != self.to and len(place.node(name).legs) < 2:
@@ -155,5 +157,7 @@ def _parted(array: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 def _is_isometry(array: Tensor, axis: int) -> bool:
     matrix = array.movedim(axis, -1).reshape(-1, array.shape[axis])
+    if matrix.shape[0] < matrix.shape[1]:
+        return False
     identity = torch.eye(matrix.shape[1], dtype=array.dtype, device=array.device)
     return float((matrix.mH @ matrix - identity).abs().max()) <= tolerance(array.dtype)

@@ -57,13 +57,15 @@ class ProofView(widgets.VBox):
         self.status.value = ""
         try:
             action()
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             self.status.value = f'<span role="alert">{escape(str(error))}</span>'
         self._draw()
 
     def _applied(self) -> None:
-        if self.rewrite.value is not None:
-            self.lab.apply(self.rewrite.value, self.bond.value if self.bond.value > 0 else None)
+        rewrite = self.rewrite.value
+        if rewrite is not None:
+            cut = isinstance(rewrite, SplitSVD) and self.bond.value > 0  # the field is hidden for all others
+            self.lab.apply(rewrite, self.bond.value if cut else None)
 
     def _saved(self) -> None:
         self.lab.save(self.path.value)

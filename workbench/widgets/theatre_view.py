@@ -28,7 +28,7 @@ class TheatreView(widgets.VBox):
         frame = theatre.frame()
         self.scene = SceneView(frame.scene)
         self.order = widgets.Dropdown(
-            options=("optimal", "greedy", _OWN), value=_OWN if theatre.is_own else "optimal",
+            options=(theatre.best, "greedy", _OWN), value=theatre.order,
             description="Order", style=_LABEL, layout=widgets.Layout(width="16em"),
         )  # fmt: skip
         self.step = widgets.IntSlider(
@@ -81,7 +81,7 @@ class TheatreView(widgets.VBox):
         self.step.value = frame.step
         self.undo.disabled = not frame.is_own
         self.scene.show(frame.scene)
-        self.scene.highlight = [self._picked] if self._picked else [f"#{frame.step}"] if frame.step else []
+        self.scene.highlight = [self._picked] if self._picked else [frame.made.name] if frame.made else []
         self.numbers.value = _told(frame)
         self.made.value = "" if frame.made is None else _heatmap(frame.made)
         if self._picked and not self.status.value:
