@@ -29,8 +29,8 @@ class Piece:
     subject: Diagram | Equation
 
     def svg(self) -> str:
-        """The drawing, its ids named after the file: they do not depend on what was drawn before."""
-        return re.sub(r"\btn\d+\b", f"tn-{Path(self.image).stem}", svg(self.subject.scene))
+        """The drawing as a file by itself."""
+        return svg(self.subject.scene)
 
 
 def pieces(page: Path = PAGE) -> list[Piece]:

@@ -3,13 +3,15 @@
 import math
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from xml.etree import ElementTree
 
 from torch import Tensor
 
 from workbench.diagram.place import Layout
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Add, Apply, Contract, Program, ProgramStep
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -65,6 +67,30 @@ def lattice(n_rows: int, n_columns: int) -> tuple[Network, Layout]:
     opened = tuple(node.legs[0] for node in nodes)
     rows = [[f"T{r}{c}" for c in range(n_columns)] for r in range(n_rows)]
     return Network(tuple(nodes), opened), Layout.rows(rows, dict.fromkeys(opened, "out"))
+
+
+def star(n: int) -> Network:
+    """`n` tensors that share one spectator."""
+    return Network(tuple(Node(f"A{k}", ("h", f"s{k}")) for k in range(n)), tuple(f"s{k}" for k in range(n)), {}, ("h",))
+
+
+def complete(n: int) -> Network:
+    """`n` tensors, every two joined by a bond."""
+    legs = {pair: f"e{pair[0]}.{pair[1]}" for pair in combinations(range(n), 2)}
+    return Network(tuple(Node(f"A{k}", tuple(leg for pair, leg in legs.items() if k in pair)) for k in range(n)))
+
+
+def comb(n: int) -> Network:
+    """A train of `n` sites, each with a tooth."""
+    spine = tuple(replace(node, legs=tuple(leg.replace("s", "t") for leg in node.legs)) for node in train(n))
+    return Network((*spine, *(Node(f"T{k}", (f"t{k}",)) for k in range(n))))
+
+
+def steps(n: int) -> Program:
+    """A vector, times `n` matrices one after the other."""
+    names = ["x", *(f"v{k}" for k in range(n))]
+    made = [Contract(names[k + 1], Network.from_einsum("i,ij->j", [names[k], f"W{k}"])) for k in range(n)]
+    return Program({"x": ("i",), **{f"W{k}": ("i", "j") for k in range(n)}}, tuple(made))
 
 
 def first(*values: Tensor) -> Tensor:

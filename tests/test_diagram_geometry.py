@@ -17,7 +17,8 @@ from workbench.diagram.drawing import Diagram
 from workbench.diagram.place import Layout
 from workbench.diagram.routes import with_diamonds
 from workbench.diagram.scene import Mark, Scene, Text, Wire, sampled, turned
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Add, Apply, Contract, Program
 
 many = settings(max_examples=60)

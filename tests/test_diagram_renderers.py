@@ -17,7 +17,8 @@ from workbench.diagram.scene import Mark, Scene, Text, Wire, sampled
 from workbench.diagram.svg import svg
 from workbench.diagram.themes import THEMES
 from workbench.diagram.tikz import tikz
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 
 DECOMPOSED = Network(
     (

@@ -9,7 +9,8 @@ from torch import Tensor
 from workbench import memory
 from workbench.diagram.drawing import Diagram
 from workbench.exchange import from_quimb
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 
 quimb = pytest.importorskip("quimb.tensor")
 EXACT = {"rtol": 1e-12, "atol": 1e-12}

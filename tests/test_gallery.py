@@ -115,13 +115,6 @@ def test_every_equation_on_the_page_holds_to_rounding(pieces):
     assert len(equations) >= 10
 
 
-def test_ids_of_two_drawings_differ_and_do_not_depend_on_what_was_drawn_before(pieces):
-    first, second = pieces["gallery/vector.svg"], pieces["gallery/matrix.svg"]
-    assert first.svg() == first.svg()
-    assert 'aria-labelledby="tn-vector-t tn-vector-d"' in first.svg()
-    assert 'aria-labelledby="tn-matrix-t tn-matrix-d"' in second.svg()
-
-
 def test_the_maker_writes_the_drawing_beside_the_page(maker, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(PIECE + "\n![A box](pictures/box.svg)\n", encoding="utf-8")

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 
 few = settings(max_examples=40)  # of small networks; the laws were also tried on thousands
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Add, Apply, Contract, Program
 
 T, D, H, K, F = 5, 6, 2, 3, 7  # positions, model, heads, head, mlp: no two alike

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Add, Apply, Contract, Program
 from workbench.rewrite.bonds import Absorb, InsertGauge
 from workbench.rewrite.dots import DropLine, FuseDots

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import Any
 
 from opt_einsum import get_symbol
@@ -204,7 +205,7 @@ class Network:
 
 def fresh(name: str, taken: set[str]) -> str:
     """The name, or the name with the first number that is not taken; taken from now on."""
-    free = next(own for own in (name, *(f"{name}.{number}" for number in range(1, len(taken) + 2))) if own not in taken)
+    free = next(own for own in chain([name], (f"{name}.{number}" for number in count(1))) if own not in taken)
     taken.add(free)
     return free
 

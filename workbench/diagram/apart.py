@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from workbench.diagram.outlines import box_of, boxes_meet, off_segments
-from workbench.diagram.scene import Box, Path, Wire, sampled
+from workbench.diagram.outlines import Lines, points_on
+from workbench.diagram.scene import Path, Wire
 
 NEAR = 2.0  # between the middles of two wires that are told apart
 STRETCH = 10.0  # for how long they may be nearer, as where they cross
@@ -18,21 +18,20 @@ BENDS = (0.0, 0.2, -0.2, 0.35, -0.35, 0.1, -0.1)  # how much later a curve bends
 def kept_apart(wires: Sequence[Wire], dots: Sequence[tuple[str, float, float]]) -> tuple[Wire, ...]:
     """The wires, each bent so that it lies on none before it, where one of a few bends does that."""
     place = {name: np.array([x, y]) for name, x, y in dots}
-    kept: list[tuple[Wire, np.ndarray, Box]] = []
+    kept, lines = list[Wire](), Lines(NEAR)
     for wire in wires:
         best = None
         for path in _bent(wire.path):
-            points = np.array(list(sampled(path, STEP)))
-            box = box_of(points)
-            met = [(other, line) for other, line, own in kept if boxes_meet(box, own, NEAR)]
-            on_others = sum(_together(wire, points, other, line, place) for other, line in met)
+            points = points_on(path, STEP)
+            on_others = sum(_together(wire, kept[k], points[own], place) for k, own in lines.met(points).items())
             if best is None or on_others < best[0]:
-                best = on_others, path, points, box
+                best = on_others, path, points
             if not on_others:
                 break
         assert best is not None
-        kept.append((replace(wire, path=best[1]), *best[2:]))
-    return tuple(wire for wire, _, _ in kept)
+        kept.append(replace(wire, path=best[1]))
+        lines.add(best[2])
+    return tuple(kept)
 
 
 def _bent(path: Path) -> Iterator[Path]:
@@ -49,11 +48,8 @@ def _bent(path: Path) -> Iterator[Path]:
         yield tuple(pieces)
 
 
-def _together(a: Wire, points: np.ndarray, b: Wire, line: np.ndarray, dots: dict[str, np.ndarray]) -> float:
-    """For how many pixels a wire lies on another, where they are not at a dot that both end on."""
+def _together(a: Wire, b: Wire, points: np.ndarray, dots: dict[str, np.ndarray]) -> float:
+    """For how many pixels a wire lies on another, at its points there, where they are not at a dot that both end on."""
     for name in set(a.ends) & set(b.ends) & dots.keys():
         points = points[np.hypot(*(points - dots[name]).T) > MEETING]  # type: ignore[index]
-    if not len(points):
-        return 0.0
-    length = STEP * float((off_segments(points, line) < NEAR).sum())
-    return length if length > STRETCH else 0.0
+    return length if (length := STEP * len(points)) > STRETCH else 0.0

@@ -4,6 +4,7 @@ Coordinates are pixels, y downward; y = 0 is the line that the picture shares wi
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -11,16 +12,18 @@ from itertools import pairwise
 from workbench.diagram.apart import kept_apart
 from workbench.diagram.picture import Inside, Picture
 from workbench.diagram.place import Cell
-from workbench.diagram.ports import Ends, ends_by_side, pitches_of, spread, spread_sides
+from workbench.diagram.ports import Ends, ends_by_side, named_bonds, pitches_of, spread, spread_sides
 from workbench.diagram.routes import Placed, placed
 from workbench.diagram.scene import LABEL, Box, Mark, Text, Wire, moved, shifted_mark, text_width
-from workbench.diagram.shapes import TEXT, bar_of, shape_of
+from workbench.diagram.shapes import PITCH, TEXT, bar_of, shape_of
 from workbench.diagram.ways import TRACK, Item, Ways
-from workbench.network import Node
+from workbench.node import Node
 
 GAP = 40.0  # between columns
+NOTHING = 4.0  # half the width of a column without nodes
 CHANNEL = 46.0  # between rows
 SLOPE, STEEPEST = 0.16, 50.0  # of a channel's height over how far its legs go aside
+FAN = 2.8  # of a channel's height for every leg of a dot that goes down through it
 STUB = 26.0  # a free leg
 
 Exit = tuple[float, float, str]  # where an open leg ends, and on which side
@@ -74,7 +77,7 @@ def block(
 
     plan = placed(picture, {**_own_sides(picture), **(sides or {})}, cells)
     ports, spread_on = ends_by_side(plan), spread_sides(plan)
-    items, opened = {}, {route.leg for route in plan.routes if route.end is None}
+    items, opened, bonds = {}, {route.leg for route in plan.routes if route.end is None}, named_bonds(plan)
     for name, node in plan.nodes.items():
         inside = picture.inside.get(name)
         if inside is not None and inside.kind in ("bubble", "sum"):
@@ -82,7 +85,7 @@ def block(
             items[name] = boxed(node, inside, style, own)
         else:
             spread_here = {side for dot, side in spread_on if dot == name}
-            items[name] = _plain(node, inside, style, ports[name], spread_here, pitches_of(ports[name], opened))
+            items[name] = _plain(node, inside, style, ports[name], spread_here, pitches_of(ports[name], opened, bonds))
     return _laid(plan, items, style, stub, widths or {})
 
 
@@ -110,6 +113,9 @@ def _plain(
     else:
         shape = bar_of(legs)
         label = ""
+    if (more := max(pitches["left"], pitches["right"]) / PITCH) > 1 and shape.kind != "dot":
+        wider = more if shape.kind in ("square", "diamond") else 1.0
+        shape = replace(shape, width=shape.width * wider, height=shape.height * more)
     ports, leads = {}, {}
     for side, ends in sides.items():
         for k, (_, axis) in enumerate(ends):
@@ -180,16 +186,20 @@ def _laid(plan: Placed, items: Mapping[str, Item], style: Style, stub: float, wi
 def _columns(plan: Placed, items: Mapping[str, Item], widths: Mapping[float, float]) -> dict[str, float]:
     """The x of every node: whole columns stand side by side, nodes between them where the middle is."""
     column_of = {name: cell[0] for name, cell in plan.cells.items()}
-    low, high = math.floor(min((*column_of.values(), *widths))), math.ceil(max((*column_of.values(), *widths)))
-    x, at = 0.0, {}
-    for column in range(low, high + 1):
-        own = [items[name].box for name, c in column_of.items() if c == column]
-        dots = all(plan.nodes[name].copy for name, c in column_of.items() if c == column)
-        left = max((-box[0] for box in own), default=0.0)
-        right = max((box[2] for box in own), default=0.0)
-        half = max(widths.get(float(column), 0.0) / 2, 4.0 if dots else 0.0)
+    names_in: dict[float, list[str]] = {}
+    for name, column in column_of.items():
+        names_in.setdefault(column, []).append(name)
+    used = {whole(column) for column in (*column_of.values(), *widths) for whole in (math.floor, math.ceil)}
+    gaps, x, at, before = _gaps(plan), 0.0, {}, min(used) - 1
+    for column in sorted(used):
+        x += (column - before - 1) * (2 * NOTHING + GAP)  # of the columns that stand empty
+        names = names_in.get(column, [])
+        dots = all(plan.nodes[name].copy for name in names)
+        left = max((-items[name].box[0] for name in names), default=0.0)
+        right = max((items[name].box[2] for name in names), default=0.0)
+        half = max(widths.get(float(column), 0.0) / 2, NOTHING if dots else 0.0)
         at[float(column)] = x + max(left, half)
-        x = at[float(column)] + max(right, half) + (GAP if widths else _gap(plan, column))
+        x, before = at[float(column)] + max(right, half) + (GAP if widths else gaps.get(column, GAP)), column
     found = {}
     for name, column in column_of.items():
         below, above = float(math.floor(column)), float(math.ceil(column))
@@ -204,15 +214,15 @@ def _columns(plan: Placed, items: Mapping[str, Item], widths: Mapping[float, flo
     return found
 
 
-def _gap(plan: Placed, column: int) -> float:
-    """The space to the next column, enough for the names of the bonds that cross it."""
-    names = [GAP]
+def _gaps(plan: Placed) -> dict[int, float]:
+    """The space after a column, where it is more than usual: enough for the names of the bonds that cross it."""
+    found: dict[int, float] = {}
     for route in plan.routes:
         if route.kind == "straight" and route.end is not None:
             first, last = (plan.cells[end.node][0] for end in (route.start, route.end))
-            if math.floor(first) == column and last <= column + 1:
-                names.append(text_width(route.label, LABEL) + 6)
-    return max(names)
+            if last <= (column := math.floor(first)) + 1:
+                found[column] = max(found.get(column, GAP), text_width(route.label, LABEL) + 6)
+    return found
 
 
 def _tracks(plan: Placed, x: Mapping[str, float]) -> dict[tuple[int, int], int]:
@@ -238,31 +248,42 @@ def _row_lines(
     x: Mapping[str, float],
 ) -> dict[int, float]:
     """The y of every row; one that stands alone, without its dots, is at 0, and several are about it."""
+    names_in: dict[int, list[str]] = {row: [] for row in rows}
+    for name, (_, row) in plan.cells.items():
+        names_in[row].append(name)
+    only_dots = {row: all(plan.nodes[name].copy for name in names) for row, names in names_in.items()}
+    height = dict.fromkeys(rows, 0)
+    for (_, row), level in tracks.items():
+        height[row] = max(height[row], level)
+    slopes = _slopes(plan, rows, x)
     line, y = {}, 0.0
     for number, row in enumerate(rows):
-        own = [items[name].box for name, (_, r) in plan.cells.items() if r == row]
+        own = [items[name].box for name in names_in[row]]
         if number:
-            levels = max((level for (_, r), level in tracks.items() if r == row), default=0)
-            only_dots = all(plan.nodes[n].copy for n, (_, r) in plan.cells.items() if r == rows[number - 1])
-            channel = (CHANNEL if not only_dots else 0.8 * CHANNEL) + _slope(plan, rows, number, x)
-            y += channel + TRACK * levels + max(-box[1] for box in own)
+            channel = (CHANNEL if not only_dots[rows[number - 1]] else 0.8 * CHANNEL) + slopes[number]
+            y += channel + TRACK * height[row] + max(-box[1] for box in own)
         line[row] = y
         y += max(box[3] for box in own)
-    main = [row for row in rows if not all(plan.nodes[n].copy for n, (_, r) in plan.cells.items() if r == row)]
-    main = main or rows
+    main = [row for row in rows if not only_dots[row]] or rows
     middle = (line[main[0]] + line[main[-1]]) / 2
     return {row: value - middle for row, value in line.items()}
 
 
-def _slope(plan: Placed, rows: list[int], number: int, x: Mapping[str, float]) -> float:
-    """Further height between a row and the one above, so that legs which go far aside are not flat."""
-    far = 0.0
+def _slopes(plan: Placed, rows: list[int], x: Mapping[str, float]) -> list[float]:
+    """Further height between each row and the one above, so that legs which go far aside are not flat."""
+    far, number = [0.0] * len(rows), {row: k for k, row in enumerate(rows)}
+    legs = Counter(r.start.node for r in plan.routes if r.kind == "column" and plan.nodes[r.start.node].copy)
+    fan = [0.0] * len(rows)
+    for name, n in legs.items():  # a dot has a node below it, so its row is not the last
+        below = number[plan.cells[name][1]] + 1
+        fan[below] = max(fan[below], FAN * n - 0.8 * CHANNEL)
     for route in plan.routes:
         if route.kind == "column" and route.end is not None:
-            first, last = (rows.index(plan.cells[end.node][1]) for end in (route.start, route.end))
-            if first < number <= last:
-                far = max(far, abs(x[route.end.node] - x[route.start.node]) / (last - first))
-    return min(STEEPEST, max(0.0, SLOPE * far - 16))
+            first, last = (number[plan.cells[end.node][1]] for end in (route.start, route.end))
+            aside = abs(x[route.end.node] - x[route.start.node]) / (last - first)
+            for k in range(first + 1, last + 1):
+                far[k] = max(far[k], aside)
+    return [max(min(STEEPEST, max(0.0, SLOPE * each - 16)), own) for each, own in zip(far, fan, strict=True)]
 
 
 def _shift(box: Box, dx: float, dy: float) -> Box:

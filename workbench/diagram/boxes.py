@@ -9,7 +9,7 @@ from workbench.diagram.picture import Inside
 from workbench.diagram.scene import Box, Mark, Path, Text, Wire, rounded, text_width
 from workbench.diagram.shapes import PITCH
 from workbench.diagram.ways import Item
-from workbench.network import Node
+from workbench.node import Node
 
 PAD = 14.0
 HEADER = 21.0  # for the name of a bubble's function

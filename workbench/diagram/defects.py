@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from workbench.diagram.outlines import box_of, holds, inside, meeting, off_segments, outline, polygons_overlap
-from workbench.diagram.scene import Box, Mark, Scene, Text, sampled
+from workbench.diagram.outlines import Lines, box_of, holds, inside, meeting, outline, points_on, polygons_overlap
+from workbench.diagram.scene import Box, Mark, Scene, Text
 
 STEP = 2.0  # pixels between two points at which a wire is looked at
 SPOT = 6.0  # free ends nearer than this are taken for one
@@ -43,7 +43,7 @@ class _Seen:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.points = [np.array(list(sampled(wire.path, STEP))) for wire in scene.wires]
+        self.points = [points_on(wire.path, STEP) for wire in scene.wires]
         self.boxes = [box_of(points) for points in self.points]
         self.nodes = [mark for mark in scene.marks if mark.kind not in FRAMES]
         self.frames = [mark for mark in scene.marks if mark.kind in FRAMES]
@@ -91,16 +91,21 @@ def _crossed_walls(seen: _Seen) -> Iterator[str]:
 
 def _wires_on_wires(seen: _Seen) -> Iterator[str]:
     dots = {mark.name: mark for mark in seen.nodes if mark.kind == "dot"}
-    for i, k in meeting(seen.boxes, seen.boxes, 2.0):
-        a, b = seen.scene.wires[i], seen.scene.wires[k]
-        shared = {end for end in a.ends if end in b.ends and end is not None}
-        if i >= k or (a.leg == b.leg and shared):
-            continue  # terms' legs that come together at a sum are one leg
-        points = seen.points[i]
-        for dot in (dots[name] for name in shared if name in dots):
-            points = points[np.hypot(points[:, 0] - dot.x, points[:, 1] - dot.y) > MEETING]
-        if len(points) and STEP * int((off_segments(points, seen.points[k]) < 1.5).sum()) > STRETCH:
-            yield f"wires {a.name!r} and {b.name!r} run on top of each other."
+    lines, found = Lines(1.5), []
+    wires = seen.scene.wires
+    for i in reversed(range(len(wires))):  # so that a wire's points are looked at beside those after it
+        for number, own in lines.met(seen.points[i]).items():
+            k, points = len(wires) - 1 - number, seen.points[i][own]
+            shared = {end for end in wires[i].ends if end in wires[k].ends and end is not None}
+            if wires[i].leg == wires[k].leg and shared:
+                continue  # terms' legs that come together at a sum are one leg
+            for dot in (dots[name] for name in shared if name in dots):
+                points = points[np.hypot(points[:, 0] - dot.x, points[:, 1] - dot.y) > MEETING]
+            if STEP * len(points) > STRETCH:
+                found.append((i, k))
+        lines.add(seen.points[i])
+    for i, k in sorted(found):
+        yield f"wires {wires[i].name!r} and {wires[k].name!r} run on top of each other."
 
 
 def _free_ends(seen: _Seen) -> Iterator[str]:

@@ -15,7 +15,8 @@ from workbench.decompose.ring import TensorRing
 from workbench.decompose.train import TensorTrain
 from workbench.decompose.tucker import Tucker
 from workbench.diagram.place import Layout
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Apply, Contract, Program
 
 Parts = tuple[Network | Program, dict[str, Tensor], Layout]

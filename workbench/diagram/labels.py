@@ -2,13 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from workbench.diagram.scene import LABEL, Box, Mark, Path, Scene, Text, Wire, sampled
+from workbench.diagram.scene import LABEL, Box, Mark, Path, Scene, Text, Wire, moved, sampled, shifted_mark, text_width
 
 _CELL = 40.0  # of the grid that obstacles are looked up in
+_ROUNDS = 2  # in which labels without a place are tried again
 _SHARES = (0.5, 0.35, 0.65, 0.22, 0.78, 0.12, 0.88, 0.43, 0.57, 0.28, 0.72, 0.06, 0.94)
 
 
@@ -25,22 +26,64 @@ def with_labels(scene: Scene) -> Scene:
             (min(x, x1) - half, min(y, y1) - half, max(x, x1) + half, max(y, y1) + half)
             for (x, y), (x1, y1) in pairwise(samples[id(wire)])
         )
-    texts, left_out = list(scene.texts), []
     # Free legs first: their place is at the end, and nowhere else.
-    for wire in sorted(scene.wires, key=lambda wire: wire.ends[1] is not None):
-        if not wire.label:
-            continue
+    order = sorted(scene.wires, key=lambda wire: wire.ends[1] is not None)
+    texts, left_out = _written(scene, order, samples, taken)
+    for _ in range(_ROUNDS):  # those that found no place choose earlier, and beyond the edges
+        if not left_out:
+            break
+        order.sort(key=lambda wire: (wire.ends[1] is not None, wire.name not in left_out))
+        more = max(text_width(wire.label, LABEL) for wire in order if wire.name in left_out)
+        again, still = _written(scene, order, samples, taken, more)
+        if len(still) >= len(left_out):
+            break
+        texts, left_out = again, still
+    scene = replace(scene, texts=(*scene.texts, *texts), unlabelled=tuple(left_out))
+    return _with_room(scene, texts)
+
+
+def _with_room(scene: Scene, texts: list[Text]) -> Scene:
+    """The scene, wider where texts stand beyond its left or right edge."""
+    left = max([0.0, *(2 - text.box[0] for text in texts if text.box[0] < 1)])
+    right = max([scene.width, *(text.box[2] + 2 for text in texts if text.box[2] > scene.width - 1)])
+    if not left:
+        return replace(scene, width=right)
+    return replace(
+        scene,
+        width=left + right,
+        marks=tuple(shifted_mark(mark, left, 0) for mark in scene.marks),
+        wires=tuple(replace(wire, path=moved(wire.path, left, 0)) for wire in scene.wires),
+        texts=tuple(replace(text, x=text.x + left) for text in scene.texts),
+    )
+
+
+def _written(
+    scene: Scene,
+    order: Iterable[Wire],
+    samples: Mapping[int, list[tuple[float, float]]],
+    taken: "Obstacles",
+    more: float = 0.0,
+) -> tuple[list[Text], list[str]]:
+    """The names of the wires, each where those before it let it stand, and the wires that have none.
+
+    `more` is the room beyond the left and the right edge.
+    """
+    texts: list[Text] = []
+    left_out: list[str] = []
+    written = Obstacles()
+    for wire in (each for each in order if each.label):
         for x, y in _candidates(wire, samples[id(wire)]):
             text = Text(x, y, wire.label, "leg", LABEL)
             box = text.box
-            inside = box[0] > 1 and box[1] > 1 and box[2] < scene.width - 1 and box[3] < scene.height - 1
-            if inside and not taken.meets(box):
+            within = box[0] > 1 - more and box[2] < scene.width - 1 + more
+            inside = within and box[1] > 1 and box[3] < scene.height - 1
+            if inside and not taken.meets(box) and not written.meets(box):
                 texts.append(text)
-                taken.add_all([box])
+                written.add_all([box])
                 break
         else:
             left_out.append(wire.name)
-    return replace(scene, texts=tuple(texts), unlabelled=tuple(left_out))
+    return texts, left_out
 
 
 def _candidates(wire: Wire, points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:

@@ -5,14 +5,17 @@ searched and nothing is random: the same picture is placed the same way every ti
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from numbers import Real
 
 from workbench.network import Network
 
 Cell = tuple[float, int]  # column, row
 SIDES = ("left", "right", "up", "down", "out")
+FARTHEST = 10_000  # column from the first
 LONGEST_LOOP = 4  # a ring of more nodes is drawn on two rows
 
 
@@ -30,35 +33,65 @@ class Layout:
     flow: bool = False
 
     def __post_init__(self) -> None:
+        for what, given in (("cells", self.cells), ("sides", self.sides)):
+            if not isinstance(given, Mapping):
+                key = "nodes to (column, row)" if what == "cells" else "legs to sides"
+                raise TypeError(f"{what} is a {type(given).__name__}, {given!r}; give a mapping of {key}.")
         for leg, side in self.sides.items():
             if side not in SIDES:
                 raise ValueError(f"leg {leg!r} cannot leave on side {side!r}; the sides are {', '.join(SIDES)}.")
         taken: dict[Cell, str] = {}
         for name, cell in self.cells.items():
+            _check_cell(name, cell)
             if (other := taken.setdefault(cell, name)) != name:
                 raise ValueError(f"nodes {other!r} and {name!r} both stand in column {cell[0]}, row {cell[1]}.")
 
     @classmethod
     def rows(cls, rows: Sequence[Sequence[str]], sides: Mapping[str, str] | None = None) -> "Layout":
         """Nodes in rows from the top, each from the left; "" leaves a cell empty. One row is a chain, two a ladder."""
+        _check_once([name for row in rows for name in row if name])
         cells = {name: (float(c), r) for r, row in enumerate(rows) for c, name in enumerate(row) if name}
-        return cls(cells, dict(sides or {}))
+        return cls(cells, {} if sides is None else sides)
 
     @classmethod
     def ring(cls, names: Sequence[str], sides: Mapping[str, str] | None = None) -> "Layout":
         """A ring on two rows: the first half above from the left, the rest below from the right."""
         names = list(names)
+        _check_once(names)
         top = math.ceil(len(names) / 2)
         below = names[top:][::-1]
         cells = {name: (float(c), 0) for c, name in enumerate(names[:top])}
         step = (top - 1) / max(1, len(below) - 1) if len(below) > 1 else 0.0
         cells |= {name: (c * step, 1) for c, name in enumerate(below)}
-        return cls(cells, dict(sides or {}))
+        return cls(cells, {} if sides is None else sides)
 
     @classmethod
     def tree(cls, network: Network, root: str, sides: Mapping[str, str] | None = None) -> "Layout":
         """The root on top, and every node above the middle of those it carries."""
-        return cls(_tree(_neighbours(network), root), dict(sides or {}))
+        neighbours = _neighbours(network)
+        if root not in neighbours:
+            raise ValueError(f"the network has no node {root!r} for a root; its nodes are {', '.join(neighbours)}.")
+        return cls(_tree(neighbours, root), {} if sides is None else sides)
+
+
+def _check_cell(name: str, cell: object) -> None:
+    """Raises TypeError or ValueError, naming the node, where its cell is no column and whole row."""
+    needed = "it needs a tuple of its column and its row, two numbers, the row whole, as (1.5, 0)."
+    if not isinstance(cell, tuple) or len(cell) != 2 or not all(isinstance(number, Real) for number in cell):
+        raise TypeError(f"node {name!r} has the cell {cell!r}; {needed}")
+    column, row = cell
+    if not (math.isfinite(column) and math.isfinite(row) and row == int(row)):
+        raise ValueError(f"node {name!r} has the cell {cell!r}; {needed}")
+    if abs(column) > FARTHEST:
+        raise ValueError(
+            f"node {name!r} has the column {column}; a picture has columns from -{FARTHEST} to {FARTHEST}."
+        )
+
+
+def _check_once(names: Sequence[str]) -> None:
+    for name, n in Counter(names).items():
+        if n > 1:
+            raise ValueError(f"node {name!r} stands {n} times in the layout; give it one place.")
 
 
 def auto_layout(network: Network, sides: Mapping[str, str]) -> dict[str, Cell]:
@@ -113,25 +146,38 @@ def _along(network: Network, neighbours: dict[str, list[str]], sides: Mapping[st
 
 def _walk(neighbours: dict[str, list[str]], first: str) -> list[str]:
     """Names along a chain or once round a ring."""
-    order, here = [first], first
-    while True:
-        following = [name for name in neighbours[here] if name not in order]
-        if not following:
-            return order
-        here = following[0]
-        order.append(here)
+    order, here = {first: None}, first
+    while here is not None:
+        here = next((name for name in neighbours[here] if name not in order), None)
+        if here is not None:
+            order[here] = None
+    return list(order)
 
 
 def _centre(neighbours: dict[str, list[str]]) -> str:
-    """The node of a tree that the farthest other is nearest to; of two, the one with more bonds, then the first."""
-    depth = {}
-    for root in neighbours:
-        layer, seen, n = [root], {root}, 0
-        while layer := [other for name in layer for other in neighbours[name] if other not in seen]:
-            seen.update(layer)
-            n += 1
-        depth[root] = n
-    return min(neighbours, key=lambda name: (depth[name], -len(neighbours[name])))
+    """The node of a tree that the farthest other is nearest to; of two, the one with more bonds, then the first.
+
+    It is in the middle of a longest way, which leads from the node farthest from any to the one farthest from that.
+    """
+    before = _walked(neighbours, next(iter(neighbours)))
+    before = _walked(neighbours, next(reversed(before)))
+    way = [next(reversed(before))]
+    while (parent := before[way[-1]]) is not None:
+        way.append(parent)
+    middles = way[(len(way) - 1) // 2], way[len(way) // 2]
+    number = {name: k for k, name in enumerate(neighbours)}
+    return min(middles, key=lambda name: (-len(neighbours[name]), number[name]))
+
+
+def _walked(neighbours: dict[str, list[str]], first: str) -> dict[str, str | None]:
+    """All that are joined to the first, the farthest last, each with the one before it on the way from there."""
+    before: dict[str, str | None] = {first: None}
+    layer = [first]
+    while layer:
+        found = {other: name for name in layer for other in neighbours[name] if other not in before}
+        before |= found
+        layer = list(found)
+    return before
 
 
 def _grid(neighbours: dict[str, list[str]]) -> dict[str, Cell]:
@@ -155,21 +201,24 @@ def _grid(neighbours: dict[str, list[str]]) -> dict[str, Cell]:
 
 
 def _tree(neighbours: dict[str, list[str]], root: str) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {root: (0.0, 0)}  # at once, so that no child goes back to it
     next_column = 0.0
-
-    def place(name: str, row: int) -> float:
-        nonlocal next_column
-        cells[name] = (0.0, row)  # so that no child goes back to it
-        children = [place(other, row + 1) for other in neighbours[name] if other not in cells]
-        if children:
-            column = (children[0] + children[-1]) / 2
+    begun: list[tuple[str, Iterator[str], list[float]]] = [(root, iter(neighbours[root]), [])]
+    while begun:
+        name, others, columns = begun[-1]
+        child = next((other for other in others if other not in cells), None)
+        if child is not None:
+            cells[child] = (0.0, len(begun))
+            begun.append((child, iter(neighbours[child]), []))
+            continue
+        begun.pop()
+        if columns:
+            column = (columns[0] + columns[-1]) / 2
         else:
             column, next_column = next_column, next_column + 1
-        cells[name] = (column, row)
-        return column
-
-    place(root, 0)
+        cells[name] = (column, len(begun))
+        if begun:
+            begun[-1][2].append(column)
     return cells
 
 
@@ -202,19 +251,17 @@ def _neighbours(network: Network) -> dict[str, list[str]]:
 def _parts(neighbours: dict[str, list[str]]) -> list[list[str]]:
     """The connected parts, each in the order of the nodes."""
     part_of: dict[str, int] = {}
+    parts: list[list[str]] = []
     for name in neighbours:
-        if name in part_of:
-            continue
-        waiting, number = [name], len(set(part_of.values()))
+        waiting = [] if name in part_of else [name]
+        parts += [[] for _ in waiting]
         while waiting:
             here = waiting.pop()
             if here not in part_of:
-                part_of[here] = number
+                part_of[here] = len(parts) - 1
                 waiting += neighbours[here]
-    parts: dict[int, list[str]] = {}
-    for name in neighbours:
-        parts.setdefault(part_of[name], []).append(name)
-    return list(parts.values())
+        parts[part_of[name]].append(name)
+    return parts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from workbench.diagram.place import SIDES
 from workbench.diagram.routes import Placed
-from workbench.diagram.scene import LABEL, Path, text_width
+from workbench.diagram.scene import LABEL, Path, Text, Wire, text_width
 from workbench.diagram.shapes import PITCH
 
 REACH = 12.0  # from the middle of a dot to where legs that leave it on one side run beside each other
@@ -48,12 +48,29 @@ def spread_sides(plan: Placed) -> set[tuple[str, str]]:
     }
 
 
-def pitches_of(sides: Ends, opened: set[str]) -> dict[str, float]:
-    """By side, the distance between two legs: more where the names of open ones stand beside each other."""
+def named_bonds(plan: Placed) -> dict[str, float]:
+    """The bonds along a row that have their names beside them, and what such a bond and its name take."""
+    found = {}
+    for route in plan.routes:
+        if route.kind == "straight" and route.label:
+            _, top, _, bottom = Text(0, 0, route.label, "leg", LABEL).box
+            found[route.leg] = bottom - top + 4 + Wire(route.leg, route.leg, (), (None, None), route.size).width
+    return found
+
+
+def pitches_of(sides: Ends, opened: set[str], bonds: Mapping[str, float]) -> dict[str, float]:
+    """By side, the distance between two legs: more where names stand between them.
+
+    These are the names of open legs, beside each other, and of three bonds or more along a row, which `bonds` has.
+    """
     found = {}
     for side, ends in sides.items():
-        names = [text_width(leg, LABEL) + 6 for leg, _ in ends if leg in opened and len(ends) > 1]
-        found[side] = max([PITCH, *names]) if side in ("up", "down", "out") else PITCH
+        if side in ("up", "down", "out"):
+            needed = [text_width(leg, LABEL) + 6 for leg, _ in ends if leg in opened and len(ends) > 1]
+        else:
+            needed = [bonds[leg] for leg, _ in ends if leg in bonds]
+            needed = needed if len(needed) > 2 else []  # the names of two stand above and below them
+        found[side] = max([PITCH, *needed])
     return found
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from workbench.diagram.picture import Picture
 from workbench.diagram.place import Cell, Place, auto_layout, open_sides
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ def placed(picture: Picture, sides: Mapping[str, str], cells: Mapping[str, Cell]
 
 def with_diamonds(network: Network) -> tuple[Network, frozenset[str]]:
     """The network with each diagonal on a three-legged copy node drawn as one node on the bond, under its name."""
-    nodes = {node.name: node for node in network.nodes}
+    nodes, ends = {node.name: node for node in network.nodes}, network.ends
     diamonds = set()
     for node in network.nodes:
         if node.form != "diagonal" or len(node.legs) != 1:
             continue
-        other = next((name for name, _ in network.ends[node.legs[0]] if name != node.name), None)
+        other = next((name for name, _ in ends[node.legs[0]] if name != node.name), None)
         if other is None or not nodes[other].copy or len(nodes[other].legs) != 3:
             continue
         legs = tuple(leg for leg in nodes[other].legs if leg != node.legs[0])
@@ -103,10 +104,10 @@ def _lane_cells(network: Network, lane: list[str], cells: Mapping[str, Cell]) ->
     Dots whose spans overlap take a row each, the wider one above; those of one span stand side by side.
     """
     top = min((r for _, r in cells.values()), default=0) - 1
-    nodes = {node.name: node for node in network.nodes}
+    nodes, ends = {node.name: node for node in network.nodes}, network.ends
     spans: dict[str, tuple[float, float]] = {}
     for name in lane:
-        joined = [other for leg in nodes[name].legs for other, _ in network.ends[leg] if other in cells]
+        joined = [other for leg in nodes[name].legs for other, _ in ends[leg] if other in cells]
         columns = [cells[other][0] for other in joined] or [0.0]
         spans[name] = min(columns), max(columns)
     found: dict[str, Cell] = {}
@@ -168,11 +169,11 @@ def _open_ways(
     """The routes of legs with one end: on the side they are asked to leave on, up first where a neighbour is there."""
     ends = network.ends
     opened = set(network.open_legs) | {leg for leg, own in ends.items() if len(own) == 1}
-    main = [row for row, names in rows.items() if any(name not in lane for name in names)]
+    place_of = _places(network, cells, rows, lane)
     routes = []
     for node in network.nodes:
         own = [leg for leg in node.legs if leg in opened]
-        asked = _asked(node, own, cells, rows, main, lane, network)
+        asked = dict.fromkeys(own, "up") if node.name in lane else open_sides(own, place_of[node.name])
         row = rows[cells[node.name][1]]
         for axis, leg in enumerate(node.legs):
             if leg in opened:
@@ -183,35 +184,30 @@ def _open_ways(
     return routes
 
 
-def _asked(
-    node: Node,
-    own: list[str],
-    cells: Mapping[str, Cell],
-    rows: Mapping[int, list[str]],
-    main: list[int],
-    lane: set[str],
-    network: Network,
-) -> dict[str, str]:
-    name = node.name
-    if name in lane:
-        return dict.fromkeys(own, "up")
-    row = rows[cells[name][1]]
-    inner = row[1:-1]
-    opened = set(network.open_legs)
-    nodes = {each.name: each for each in network.nodes}
-    is_train = len(main) == 1 and any(leg in opened for other in inner for leg in nodes[other].legs)
-    bonded = {other for leg in node.legs for other, _ in network.ends[leg] if other not in lane}
-    columns = [column for other, (column, _) in cells.items() if other not in lane]
-    place = Place(
-        row=main.index(cells[name][1]),
-        n_rows=len(main),
-        first=name == row[0],
-        last=name == row[-1],
-        single=len(columns) == 1,
-        is_train=is_train,
-        free_above=all(cells[other][1] >= cells[name][1] for other in bonded),
-        free_below=all(cells[other][1] <= cells[name][1] for other in bonded),
-        at_left=cells[name][0] == min(columns),
-        at_right=cells[name][0] == max(columns),
-    )
-    return open_sides(own, place)
+def _places(
+    network: Network, cells: Mapping[str, Cell], rows: Mapping[int, list[str]], lane: set[str]
+) -> dict[str, Place]:
+    """What the place of every node means for its open legs; of those that are no dot in a lane."""
+    nodes, ends, opened = {node.name: node for node in network.nodes}, network.ends, set(network.open_legs)
+    main = [row for row, names in rows.items() if any(name not in lane for name in names)]
+    columns = [column for name, (column, _) in cells.items() if name not in lane]
+    low, high = min(columns, default=0.0), max(columns, default=0.0)
+    found = {}
+    for number, row in enumerate(main):
+        inner = rows[row][1:-1]
+        is_train = len(main) == 1 and any(leg in opened for name in inner for leg in nodes[name].legs)
+        for name in (each for each in rows[row] if each not in lane):
+            bonded = [cells[other][1] for leg in nodes[name].legs for other, _ in ends[leg] if other not in lane]
+            found[name] = Place(
+                row=number,
+                n_rows=len(main),
+                first=name == rows[row][0],
+                last=name == rows[row][-1],
+                single=len(columns) == 1,
+                is_train=is_train,
+                free_above=all(other >= row for other in bonded),
+                free_below=all(other <= row for other in bonded),
+                at_left=cells[name][0] == low,
+                at_right=cells[name][0] == high,
+            )
+    return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench.diagram.scene import text_width
-from workbench.network import Node
+from workbench.node import Node
 
 PITCH = 16  # between two legs on one side
 TEXT = 12

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from workbench.memory import check_fits
-from workbench.network import Network, Node, fresh
+from workbench.network import Network, fresh
+from workbench.node import Node
 from workbench.program import Contract, Program
 from workbench.rewrite.dots import without_line
 from workbench.rewrite.place import Place, Rewritten, allowed, check_numbers, renamed, with_nodes

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Program
 from workbench.rewrite.place import Place, Rewritten, allowed, renamed, with_nodes
 

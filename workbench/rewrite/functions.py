@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from workbench.network import Network, Node, fresh
+from workbench.network import Network, fresh
+from workbench.node import Node
 from workbench.program import Add, Apply, Contract, Program, uses
 from workbench.rewrite.place import Place, Rewritten, allowed, with_nodes
 

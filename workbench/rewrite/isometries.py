@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from workbench.decompose.low_rank import check_bond
-from workbench.network import Network, Node, fresh
+from workbench.network import Network, fresh
+from workbench.node import Node
 from workbench.program import Program
 from workbench.rewrite.dots import without_line
 from workbench.rewrite.place import Place, Rewritten, UntrueRewrite, allowed, with_nodes

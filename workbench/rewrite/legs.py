@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from workbench.network import Node, fresh
+from workbench.network import fresh
+from workbench.node import Node
 from workbench.program import Program
 from workbench.rewrite.place import Place, Rewritten, allowed
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from workbench.network import Network, Node
+from workbench.network import Network
+from workbench.node import Node
 from workbench.program import Contract, Program, ProgramStep, uses
 from workbench.rounding import tolerance
 
