@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawn import read_wires
 
 from workbench import Diagram
 from workbench.diagram.defects import defects
@@ -89,6 +90,14 @@ def test_every_picture_is_described_and_follows_a_sentence_and_a_short_block():
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_drawing_has_no_defect(pieces, image):
     assert defects(pieces[image].subject.scene) == ()
+
+
+@pytest.mark.parametrize("image", [image for image in IMAGES if image != "gallery/residual-stream.svg"])
+def test_the_coordinates_in_the_file_show_what_each_leg_joins(pieces, image):
+    """A branch of the residual stream begins on the stream itself, and not at a mark: that picture is left out."""
+    seen = sorted((wire.name, *sorted(wire.marks)) for wire in read_wires((DOCS / image).read_text(encoding="utf-8")))
+    wires = pieces[image].subject.scene.wires
+    assert seen == sorted((wire.name, *sorted(end for end in wire.ends if end)) for wire in wires)
 
 
 @pytest.mark.parametrize("image", IMAGES)

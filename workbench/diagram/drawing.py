@@ -166,10 +166,10 @@ class Diagram:
             return flow_scene(self.program, title, self.description)
         return sheet(self.lines(widths), title, self.description)
 
-    def lines(self, widths: Mapping[float, float] | None = None) -> list[Line]:
-        """Its blocks line by line; `widths` are the least widths of columns."""
+    def lines(self, widths: Mapping[float, float] | None = None, prefix: str = "") -> list[Line]:
+        """Its blocks line by line; `widths` are the least widths of columns, `prefix` begins the names of all marks."""
         pictures = program_pictures(self.program, self.program.sizes(self.arrays), self.rows)
-        return picture_lines(pictures, self._style(), self.layout, len(pictures) > 1, widths or {})
+        return picture_lines(pictures, self._style(prefix), self.layout, len(pictures) > 1, widths or {})
 
     @property
     def description(self) -> str:
@@ -227,7 +227,7 @@ class Diagram:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return shown(self.scene, repr(self))
 
-    def _style(self) -> Style:
+    def _style(self, prefix: str) -> Style:
         legs, sizes = self.program.legs, self.program.sizes(self.arrays)
         values = {step.out for step in self.program.steps}
         tone = {name: "data" if name in self.data else "value" if name in values else "tensor" for name in legs}
@@ -236,7 +236,7 @@ class Diagram:
             known = sizes.get(name, {})
             shape = " × ".join(f"{leg} {known[leg]}" if leg in known else leg for leg in own)
             told[name] = f"{name}: {shape or 'a number'}"
-        return Style(tone, told)
+        return Style(tone, told, prefix)
 
 
 def shown(scene: Scene, text: str) -> dict[str, str]:

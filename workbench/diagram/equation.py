@@ -46,7 +46,7 @@ class Equation:
     @cached_property
     def scene(self) -> Scene:
         """Both sides, joined by =, by ≈ where the numbers differ, or by ≟ where there are none yet."""
-        left, right = self.left.lines(), self.right.lines()
+        left, right = self.left.lines(), self.right.lines(prefix="right/")  # no two marks of a page are called alike
         first, *more = right
         joined = Line((*left[-1].signs, self.sign), (*left[-1].blocks, first.blocks[0]))
         rest = Line(first.signs[1:], first.blocks[1:])

@@ -32,7 +32,7 @@ def picture_lines(
         sign = f"{name} =" if named else ""
         (node, *others) = picture.network.nodes
         inside = None if others else picture.inside.get(node.name)
-        own = Style(style.tone, style.told, f"{name}/" if named else "")
+        own = Style(style.tone, style.told, f"{style.prefix}{name}/" if named else style.prefix)
         if inside is not None and inside.kind == "sum":
             parts = [
                 block(part, Style(own.tone, own.told, f"{own.prefix}{node.name}.{number}/"), layout.sides)
