@@ -308,3 +308,13 @@ def test_print_tells_forms_apart_by_shape_alone():
     assert {"triangle", "diamond", "square"} <= shapes
     fills = {fill for fill, _ in THEMES["print"].tones.values()}
     assert fills <= {"#ffffff", "#000000", "none"}
+
+
+def test_a_dot_inline_has_the_ink_of_the_page_like_the_lines_it_joins():
+    element = ElementTree.fromstring(svg(SCENES["attention"], inline=True))
+    dots = [mark for mark in element.iter(f"{SVG}g") if mark.get("data-kind") == "dot"]
+    (wire, *_) = (path for path in element.iter(f"{SVG}path"))
+    assert dots
+    for dot in dots:
+        assert dot[0].get("fill") == wire.get("stroke")
+        assert "--jp-content-font-color1" in wire.get("stroke")

@@ -17,9 +17,9 @@ def svg(scene: Scene, theme: Theme = LIGHT, inline: bool = False, zoom: float = 
     held = [mark for mark in scene.marks if mark.kind in ("bubble", "sum")]
     body = [
         *([] if inline else [f'<rect width="100%" height="100%" fill="{theme.background}"/>']),
-        *(_mark(mark, theme) for mark in held),
+        *(_mark(mark, theme, ink) for mark in held),
         *(_wire(wire, ink) for wire in scene.wires),
-        *(_mark(mark, theme) for mark in scene.marks if mark.kind not in ("bubble", "sum")),
+        *(_mark(mark, theme, ink) for mark in scene.marks if mark.kind not in ("bubble", "sum")),
         *(_text(text, theme, ink) for text in scene.texts),
     ]
     told = f"{escape(scene.title or 'tensor network')}\n{escape(scene.description)}"
@@ -61,8 +61,8 @@ def _pair(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:.2f}".rstrip("0").rstrip(".") for value in values)
 
 
-def _mark(mark: Mark, theme: Theme) -> str:
-    fill, edge = theme.tones[mark.tone]
+def _mark(mark: Mark, theme: Theme, ink: str) -> str:
+    fill, edge = theme.tones[mark.tone] if mark.tone not in ("dot", "bar") else (ink, ink)  # these are part of a line
     left, top, _, _ = mark.box
     paint = f'fill="{fill}" stroke="{edge}" stroke-width="1.4"'
     if mark.points:
