@@ -82,7 +82,7 @@ def _source(step: ProgramStep, program: Program, step_of: dict[str, ProgramStep]
     """The one value that a step works on; its other inputs are weights."""
     computed = [name for name in step.reads if name in step_of]
     if len(computed) > 1:
-        raise ValueError(f"step {step.out!r} reads {', '.join(computed)}: in a flow a step reads one value.")
+        raise ValueError(f"step {step.out!r} reads {', '.join(computed)}; in a flow a step reads one value.")
     return computed[0] if computed else step.reads[0]
 
 

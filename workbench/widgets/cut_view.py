@@ -31,7 +31,6 @@ class CutView(widgets.VBox):
         )  # fmt: skip
         self.reset = widgets.Button(description="Reset", tooltip="Every bond full again")
         self.numbers, self.spectrum = widgets.HTML(), widgets.HTML()
-        self._quiet = False
         self.bond.observe(lambda change: self._selected(change["new"]), "value")
         self.size.observe(lambda change: self._moved(), "value")
         self.reset.on_click(lambda button: self._reset())
@@ -47,17 +46,15 @@ class CutView(widgets.VBox):
 
     def _selected(self, leg: str) -> None:
         self.lab.select(leg)
-        self._quiet = True  # the slider takes the bond's own range and size: nothing is moved by that
+        # The slider takes the bond's own range and size; it moves nothing, since the bond is chosen already.
         self.size.max = max(self.size.max, self.lab.full_bonds[leg])
         self.size.value = self.lab.bonds[leg]
         self.size.max = self.lab.full_bonds[leg]
-        self._quiet = False
         self._draw()
 
     def _moved(self) -> None:
-        if not self._quiet:
-            self.lab.cut(self.lab.selected, self.size.value)
-            self._draw()
+        self.lab.cut(self.lab.selected, self.size.value)
+        self._draw()
 
     def _reset(self) -> None:
         for leg, full in self.lab.full_bonds.items():
