@@ -83,7 +83,7 @@ def test_the_same_drawing_is_the_same_file_to_the_byte():
 
 def test_letters_that_xml_forbids_are_replaced():
     scene = replace(SCENES["svd"], title="a\x00b\x1b\ud800c")
-    ElementTree.fromstring(svg(scene))
+    assert ElementTree.fromstring(svg(scene)).find(f"{SVG}title").text == "a\ufffdb\ufffd\ufffdc"
 
 
 @every_scene
