@@ -14,7 +14,6 @@ SPOT = 6.0  # free ends nearer than this are taken for one
 STRETCH = 12.0  # wires on top of each other for longer than this are taken for one
 MEETING = 18.0  # about a dot, where the wires it joins come together
 BESIDE = 16.0  # a label farther from its wire than this is beside another
-FRAMES = ("bubble", "sum")
 
 
 def defects(scene: Scene) -> tuple[str, ...]:
@@ -45,8 +44,8 @@ class _Seen:
         self.scene = scene
         self.points = [points_on(wire.path, STEP) for wire in scene.wires]
         self.boxes = [box_of(points) for points in self.points]
-        self.nodes = [mark for mark in scene.marks if mark.kind not in FRAMES]
-        self.frames = [mark for mark in scene.marks if mark.kind in FRAMES]
+        self.nodes = [mark for mark in scene.marks if not mark.is_frame]
+        self.frames = [mark for mark in scene.marks if mark.is_frame]
         self.label_of = self._labels()
 
     def _labels(self) -> dict[int, int]:
@@ -66,7 +65,7 @@ class _Seen:
 def _overlapping_marks(scene: Scene) -> Iterator[str]:
     boxes = [mark.box for mark in scene.marks]
     for a, b in ((scene.marks[i], scene.marks[k]) for i, k in meeting(boxes, boxes) if i < k):
-        if any(frame.kind in FRAMES and holds(frame.box, other.box) for frame, other in ((a, b), (b, a))):
+        if any(frame.is_frame and holds(frame.box, other.box) for frame, other in ((a, b), (b, a))):
             continue
         if polygons_overlap(outline(a), outline(b)):
             yield f"{_named(a)} overlaps {_named(b)}."

@@ -125,6 +125,11 @@ class Diagram:
         """What is computed, step by step."""
         return self.subject if isinstance(self.subject, Program) else Program.of(self.subject)
 
+    @cached_property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """The sizes of the legs within each value, as far as they are known without running."""
+        return self.program.sizes(self.arrays)
+
     def with_arrays(self, arrays: Mapping[str, Tensor]) -> "Diagram":
         """The same diagram with these arrays."""
         return replace(self, arrays=arrays)
@@ -168,13 +173,13 @@ class Diagram:
 
     def lines(self, widths: Mapping[float, float] | None = None, prefix: str = "") -> list[Line]:
         """Its blocks line by line; `widths` are the least widths of columns, `prefix` begins the names of all marks."""
-        pictures = program_pictures(self.program, self.program.sizes(self.arrays), self.rows)
+        pictures = program_pictures(self.program, self.sizes, self.rows)
         return picture_lines(pictures, self._style(prefix), self.layout, len(pictures) > 1, widths or {})
 
     @property
     def description(self) -> str:
         """The picture in words."""
-        return described(self.program, self.program.sizes(self.arrays))
+        return described(self.program, self.sizes)
 
     def svg(self, path: str | Path | None = None, theme: str = "light") -> str:
         """The drawing as SVG; written to `path` too, if one is given."""
@@ -228,7 +233,7 @@ class Diagram:
         return shown(self.scene, repr(self))
 
     def _style(self, prefix: str) -> Style:
-        legs, sizes = self.program.legs, self.program.sizes(self.arrays)
+        legs, sizes = self.program.legs, self.sizes
         values = {step.out for step in self.program.steps}
         tone = {name: "data" if name in self.data else "value" if name in values else "tensor" for name in legs}
         told = {}

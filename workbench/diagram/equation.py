@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from workbench.diagram.scene import Scene
 from workbench.diagram.sheet import Line, sheet
 from workbench.rounding import largest_relative_error, tolerance
@@ -31,14 +33,19 @@ class Equation:
             )
 
     @cached_property
+    def _results(self) -> tuple[Tensor, Tensor]:
+        """Both sides' values, each run once."""
+        return self.left.result(), self.right.result()
+
+    @cached_property
     def error(self) -> float:
         """The largest difference of two entries over the largest entry of the left side."""
-        return largest_relative_error(self.left.result(), self.right.result())
+        return largest_relative_error(*self._results)
 
     @property
     def holds(self) -> bool:
         """Whether `error` is rounding: at most 1e-10 in float64, 1e-5 in float32."""
-        return self.error <= tolerance(self.left.result().dtype)
+        return self.error <= tolerance(self._results[0].dtype)
 
     def __bool__(self) -> bool:
         return self.holds

@@ -28,9 +28,9 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
         else:
             kind = "circle" if mark.kind in ("disc", "dot") else "rect"
             shapes.append({"type": kind, "x0": left, "x1": right, "y0": top, "y1": bottom, **shape})
-        if mark.kind in ("bubble", "sum"):
+        if mark.is_frame:
             shapes[-1]["layer"] = "below"
-    nodes = [mark for mark in scene.marks if mark.kind not in ("bubble", "sum")]
+    nodes = [mark for mark in scene.marks if not mark.is_frame]
     figure.add_scatter(
         x=[mark.x for mark in nodes], y=[mark.y for mark in nodes], mode="markers", name="nodes", showlegend=False,
         marker={"size": 26, "opacity": 0}, hoverinfo="text", text=[_escaped(mark.title) for mark in nodes],

@@ -117,7 +117,7 @@ def _candidates(wire: Wire, points: list[tuple[float, float]]) -> Iterator[tuple
 def _outline(mark: Mark) -> Iterator[Box]:
     """What of a mark a text may not touch: all of a node, but only the walls of what holds others."""
     left, top, right, bottom = mark.box
-    if mark.kind not in ("bubble", "sum"):
+    if not mark.is_frame:
         yield left - 1, top - 1, right + 1, bottom + 1
         return
     yield left - 2, top - 2, left + 2, bottom + 2

@@ -44,13 +44,12 @@ def _curve(path: Path) -> Curve:
 
 def _patch(mark: Mark, theme: Theme, points: float) -> Circle | FancyBboxPatch | Polygon:
     fill, edge = theme.tones[mark.tone]
-    holds = mark.kind in ("bubble", "sum")
     if fill.startswith("rgba"):
         *grey, alpha = (float(value) for value in fill[5:-1].split(","))
         paint: dict = {"facecolor": (*(value / 255 for value in grey), alpha)}
     else:
         paint = {"facecolor": fill}
-    paint |= {"edgecolor": edge, "linewidth": 1.4 * points, "zorder": 1 if holds else 3}
+    paint |= {"edgecolor": edge, "linewidth": 1.4 * points, "zorder": 1 if mark.is_frame else 3}
     if mark.kind == "sum":
         paint["linestyle"] = "--"
     if mark.points:
@@ -58,8 +57,7 @@ def _patch(mark: Mark, theme: Theme, points: float) -> Circle | FancyBboxPatch |
     if mark.kind in ("disc", "dot"):
         return Circle((mark.x, mark.y), mark.width / 2, **paint)
     left, top, _, _ = mark.box
-    radius = {"box": 9, "bubble": 14, "sum": 6}.get(mark.kind, 1)
-    shape = f"round,pad=0,rounding_size={min(radius, mark.width / 2, mark.height / 2)}"
+    shape = f"round,pad=0,rounding_size={min(mark.radius, mark.width / 2, mark.height / 2)}"
     return FancyBboxPatch((left, top), mark.width, mark.height, boxstyle=shape, **paint)
 
 

@@ -13,8 +13,6 @@ LABEL = 10.0  # the size of a leg's name
 
 _LOWERED = re.compile(r"([^\s_,()]+)_([^\s,()]+)")
 
-KINDS = ("disc", "box", "triangle", "square", "diamond", "dot", "bubble", "sum", "bar")
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -35,6 +33,16 @@ class Mark:
     points: tuple[tuple[float, float], ...] = ()
     title: str = ""
     tensor: str = ""  # "" where it stands for none, as a copy node does
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether it stands round others, as a bubble or a sum does: it is painted first, and wires may cross it."""
+        return self.kind in ("bubble", "sum")
+
+    @property
+    def radius(self) -> float:
+        """Of the corners of a shape that has four, in pixels."""
+        return {"box": 9.0, "bubble": 14.0, "sum": 6.0}.get(self.kind, 1.0)
 
     @property
     def box(self) -> Box:

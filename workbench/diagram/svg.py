@@ -14,12 +14,12 @@ def svg(scene: Scene, theme: Theme = LIGHT, inline: bool = False, zoom: float = 
     """
     ink = f"var(--jp-content-font-color1, var(--vscode-editor-foreground, {theme.ink}))" if inline else theme.ink
     size = f'width="{scene.width * zoom:.0f}" height="{scene.height * zoom:.0f}"'
-    held = [mark for mark in scene.marks if mark.kind in ("bubble", "sum")]
+    held = [mark for mark in scene.marks if mark.is_frame]
     body = [
         *([] if inline else [f'<rect width="100%" height="100%" fill="{theme.background}"/>']),
         *(_mark(mark, theme, ink) for mark in held),
         *(_wire(wire, ink) for wire in scene.wires),
-        *(_mark(mark, theme, ink) for mark in scene.marks if mark.kind not in ("bubble", "sum")),
+        *(_mark(mark, theme, ink) for mark in scene.marks if not mark.is_frame),
         *(_text(text, theme, ink) for text in scene.texts),
     ]
     told = f"{escape(scene.title or 'tensor network')}\n{escape(scene.description)}"
@@ -71,11 +71,10 @@ def _mark(mark: Mark, theme: Theme, ink: str) -> str:
     elif mark.kind in ("disc", "dot"):
         shape = f'<circle cx="{mark.x:.2f}" cy="{mark.y:.2f}" r="{mark.width / 2:.2f}" {paint}/>'
     else:
-        radius = {"box": 9, "bubble": 14, "sum": 6}.get(mark.kind, 1)
         dash = ' stroke-dasharray="3 3"' if mark.kind == "sum" else ""
         shape = (
             f'<rect x="{left:.2f}" y="{top:.2f}" width="{mark.width:.2f}" height="{mark.height:.2f}" '
-            f'rx="{radius}" {paint}{dash}/>'
+            f'rx="{mark.radius:g}" {paint}{dash}/>'
         )
     return (
         f'<g class="tn-mark" data-name="{escape(mark.name)}" data-kind="{mark.kind}">'

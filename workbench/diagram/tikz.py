@@ -13,10 +13,10 @@ def tikz(scene: Scene, theme: Theme = LIGHT) -> str:
         for part, colour in (("fill", fill), ("edge", edge)):
             if colour.startswith("#"):
                 lines.append(rf"  \definecolor{{tn-{tone}-{part}}}{{HTML}}{{{colour[1:].upper()}}}")
-    held = [mark for mark in scene.marks if mark.kind in ("bubble", "sum")]
+    held = [mark for mark in scene.marks if mark.is_frame]
     lines += [_mark(mark, theme) for mark in held]
     lines += [_wire(wire) for wire in scene.wires]
-    lines += [_mark(mark, theme) for mark in scene.marks if mark.kind not in ("bubble", "sum")]
+    lines += [_mark(mark, theme) for mark in scene.marks if not mark.is_frame]
     lines += [_text(text) for text in scene.texts]
     return "\n".join([*lines, r"\end{tikzpicture}"])
 
@@ -52,7 +52,7 @@ def _mark(mark: Mark, theme: Theme) -> str:
         return rf"  \draw[{paint}] {' -- '.join(_at(*point) for point in mark.points)} -- cycle;"
     if mark.kind in ("disc", "dot"):
         return rf"  \draw[{paint}] {_at(mark.x, mark.y)} circle[radius={mark.width / 2 * _SCALE:.3f}cm];"
-    radius = {"box": 9, "bubble": 14, "sum": 6}.get(mark.kind, 1) * _SCALE
+    radius = mark.radius * _SCALE
     dashed = ", dashed" if mark.kind == "sum" else ""
     return rf"  \draw[{paint}, rounded corners={radius:.2f}cm{dashed}] {_at(left, top)} rectangle {_at(right, bottom)};"
 

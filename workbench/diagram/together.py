@@ -30,14 +30,22 @@ def together(before: Diagram, after: Diagram) -> tuple[Scene, Scene]:
     ]
     widths: dict[float, float] = {}
     for diagram, cells in both:
-        for mark in diagram.scene.marks:
-            if mark.name in cells:
-                column = cells[mark.name][0]
-                widths[column] = max(widths.get(column, 0.0), mark.width)
+        for column, width in column_widths(diagram.scene, cells).items():
+            widths[column] = max(widths.get(column, 0.0), width)
     one, other = (
         replace(diagram, layout=Layout(cells, diagram.layout.sides)).scene_with(widths) for diagram, cells in both
     )
     return aligned(one, other)
+
+
+def column_widths(scene: Scene, cells: Mapping[str, Cell]) -> dict[float, float]:
+    """The width of the widest node of every column: with it, another drawing keeps the same columns."""
+    widths: dict[float, float] = {}
+    for mark in scene.marks:
+        if mark.name in cells:
+            column = cells[mark.name][0]
+            widths[column] = max(widths.get(column, 0.0), mark.width)
+    return widths
 
 
 def aligned(before: Scene, after: Scene) -> tuple[Scene, Scene]:

@@ -45,6 +45,12 @@ class TensorFrame:
     spectrum: Spectrum | None = None
     spectrum_told: str = ""
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What the rows and the columns of its matrix are called: their legs, or "one" where there is none."""
+        rows, columns = (", ".join(legs) or "one" for legs in (self.rows, self.columns))
+        return rows, columns
+
     def __str__(self) -> str:
         sizes = list(self.shape) or ["?"] * len(self.legs)  # without arrays sizes may not be known
         legs = " × ".join(f"{leg} {size}" for leg, size in zip(self.legs, sizes, strict=True)) or "a number"
@@ -128,7 +134,7 @@ def tensor_frame(diagram: Diagram, values: Mapping[str, Tensor], mark: Mark) -> 
         return None
     if name in values:
         return inspected(values, name, legs)
-    sizes = diagram.program.sizes(diagram.arrays).get(name, {})
+    sizes = diagram.sizes.get(name, {})
     shape = tuple(sizes[leg] for leg in legs) if set(legs) <= set(sizes) else ()
     rows, columns = _sides(name, legs, None)
     return TensorFrame(name, legs, shape, tuple(legs[axis] for axis in rows), tuple(legs[axis] for axis in columns))

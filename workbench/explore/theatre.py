@@ -14,7 +14,7 @@ from workbench.diagram.picture import Picture
 from workbench.diagram.place import Cell, Layout
 from workbench.diagram.routes import placed
 from workbench.diagram.scene import Scene
-from workbench.diagram.together import aligned
+from workbench.diagram.together import aligned, column_widths
 from workbench.explore.inspect import TensorFrame, inspected
 from workbench.memory import check_fits
 from workbench.network import Network, fresh
@@ -273,11 +273,8 @@ class Theatre:
         layout = Layout(state.cells, self.diagram.layout.sides)
         title = f"step {self.step} of {self.n_steps}"
         made = tuple(name for name in self._names()[len(self.plan.operands) :] if name in arrays)
-        widths: dict[float, float] = {}
-        for mark in self._first.marks:  # what is left keeps its place while others are merged
-            if self.step and mark.name in self._states[0].cells:
-                column = self._states[0].cells[mark.name][0]
-                widths[column] = max(widths.get(column, 0.0), mark.width)
+        # What is left keeps its place while others are merged.
+        widths = column_widths(self._first, self._states[0].cells) if self.step else {}
         scene = Diagram(network, arrays, layout, title, data=made).scene_with(widths)
         return aligned(self._first, scene)[1]
 

@@ -57,13 +57,8 @@ class Inspector(widgets.VBox):
         told = _NOTHING if frame is None else str(frame)
         heatmap = spectrum = ""
         if isinstance(frame, TensorFrame):
-            heatmap = heatmap_svg(frame.heatmap, _side(frame.rows), _side(frame.columns)) if frame.heatmap else ""
+            heatmap = heatmap_svg(frame.heatmap, *frame.sides) if frame.heatmap else ""
             spectrum = spectrum_svg(frame.spectrum) if frame.spectrum else ""
         first, *more = escape(told).split("\n")
         self.words.value = f"<div style='line-height:1.45'><b>{first}</b><br>{'<br>'.join(more)}</div>"
         self.heatmap.value, self.spectrum.value = heatmap, spectrum
-
-
-def _side(legs: tuple[str, ...]) -> str:
-    """The legs of one side of a matrix, as its label."""
-    return ", ".join(legs) or "one"

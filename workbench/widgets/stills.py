@@ -103,7 +103,7 @@ def heatmap_panel(figure: Figure, axes: Axes, frame: TensorFrame | None) -> None
         return
     reach = max((abs(value) for row in frame.heatmap for value in row if math.isfinite(value)), default=0.0) or 1.0
     image = axes.imshow(frame.heatmap, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
-    rows, columns = (", ".join(legs) or "one" for legs in (frame.rows, frame.columns))
+    rows, columns = frame.sides
     axes.set(xlabel=columns, ylabel=rows, xticks=[], yticks=[])
     axes.set_title(frame.name, fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.9)

@@ -112,5 +112,4 @@ def _told(frame: TheatreFrame) -> str:
 
 
 def _heatmap(made: TensorFrame) -> str:
-    rows, columns = (", ".join(legs) or "one" for legs in (made.rows, made.columns))
-    return f"<div>{escape(made.heatmap_told)}<br>{heatmap_svg(made.heatmap, rows, columns)}</div>"
+    return f"<div>{escape(made.heatmap_told)}<br>{heatmap_svg(made.heatmap, *made.sides)}</div>"
