@@ -164,7 +164,7 @@ class Anatomy:
         found = {} if self.W_pos is None else {"W_pos": self.W_pos[:n]}
         return found if self.rotation is None else {**found, "R": self.rotation(n)}
 
-    def check_tokens(self, tokens: Int[Tensor, " t"]) -> Int[Tensor, " t"]:
+    def check_tokens(self, tokens: Tensor) -> Int[Tensor, " t"]:
         """The tokens, as given. Raises ValueError unless they are in the vocabulary and fit the context."""
         if tokens.ndim != 1 or len(tokens) == 0:
             raise ValueError(f"{self.name} takes one row of 1 to {self.context} tokens, not a {tuple(tokens.shape)}.")

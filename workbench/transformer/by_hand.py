@@ -1,4 +1,4 @@
-"""An induction head written down, not trained: every weight has a reason, and two tokens in a row are known for sure."""
+"""An induction head written down, not trained: every weight has a reason, and what it computes is known for sure."""
 
 import torch
 

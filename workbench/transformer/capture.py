@@ -3,14 +3,13 @@
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from workbench.transformer.load import LanguageModel
 from workbench.transformer.matrices import shared_copy
 from workbench.transformer.reading import anatomy_of
-from workbench.transformer.view import tokens_of
+from workbench.transformer.view import Tokens, tokens_of
 
 # Of a block's module: what goes in, what comes out, or the second thing that comes out, and its name here.
 _Taken = tuple[str, str, str]
@@ -38,7 +37,7 @@ _LLAMA: dict[str, tuple[_Taken, ...]] = {
 }  # fmt: skip
 
 
-def activations(lm: LanguageModel, tokens: str | Int[Tensor, " t"]) -> dict[str, Tensor]:
+def activations(lm: LanguageModel, tokens: Tokens) -> dict[str, Tensor]:
     """The model's own intermediate values on one row of tokens, named as in the views: `blocks.0.pattern`.
 
     Of every block resid_pre, ln1, q, k, v (h, t, k; k and v with as many heads as there are), pattern (h, t, s),

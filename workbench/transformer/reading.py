@@ -25,12 +25,12 @@ _LLAMA_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm
 _LLAMA_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 
 
-def anatomy_of(lm: LanguageModel | Anatomy) -> Anatomy:
-    """The model as named tensors, views of its own numbers; of a hand-built one, that itself.
+def anatomy_of(lm: object) -> Anatomy:
+    """A `LanguageModel` as named tensors, views of its own numbers; an `Anatomy`, made by hand, is that itself.
 
     GPT-2, attention-only models, LLaMA and Mistral without a sliding window. A matrix whose bond is cut
     (`CompressionLab.present`) is the two factors it is stored as, or, for a train, the matrix that it stands for.
-    Raises ValueError for another architecture, naming what is missing.
+    Raises ValueError for another architecture, naming what is missing; TypeError for what is no model.
     """
     if isinstance(lm, Anatomy):
         return lm

@@ -1,7 +1,7 @@
 """A part of a real transformer as a diagram that runs on the model's own weights: `view(model, "blocks.5.attn")`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Int
@@ -25,7 +25,7 @@ from workbench.transformer.parts import (
 from workbench.transformer.reading import anatomy_of
 from workbench.transformer.steps import Draft
 
-Tokens = str | Int[Tensor, " t"]
+Tokens = str | Sequence[int] | Tensor  # a text, or a row of token ids
 _HEAD = re.compile(r"blocks\.(\d+)\.attn\.head\.(\d+)(?:\.(QK|OV|full_QK|full_OV|QK\.svd|OV\.svd))?")
 _BLOCK = re.compile(r"blocks\.(\d+)(?:\.(attn|mlp|logit_lens))?")
 
@@ -89,9 +89,10 @@ def tokens_of(model: LanguageModel | Anatomy, tokens: Tokens) -> Int[Tensor, " t
             raise TypeError(f"{anatomy.name} is made by hand and has no tokenizer; give a row of token ids.")
         ids = model.tokenizer(tokens, add_special_tokens=False)["input_ids"]
         tokens = torch.tensor(ids, dtype=torch.int64, device=model.device)
-    if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.is_complex():
-        raise TypeError(f"tokens are a text or a row of whole numbers, not {type(tokens).__name__}.")
-    return anatomy.check_tokens(tokens.to(anatomy.W_E.parts[0].array.device))
+    row = tokens if isinstance(tokens, Tensor) else torch.as_tensor(tokens)
+    if row.is_floating_point() or row.is_complex() or row.dtype == torch.bool:
+        raise TypeError(f"tokens are a text or a row of whole numbers, and these are {row.dtype}.")
+    return anatomy.check_tokens(row.to(anatomy.W_E.parts[0].array.device).long())
 
 
 def streams(
