@@ -29,7 +29,9 @@ CONSTRUCTS = """
     Multi-scale entanglement renormalisation (MERA); Norm of a matrix product state; Expectation value; Dense layer;
     Stack of layers; Convolution; Embedding; Unembedding; Residual stream; Frozen head; Attention pattern;
     Attention head; QK circuit; OV circuit; Heads; No layer; One layer; Two layers; Q-composition; K-composition;
-    V-composition; Two layers of attention; Paths of the induction head; Scores of the second layer
+    V-composition; Two layers of attention; Paths of the induction head; Scores of the second layer;
+    Block of a trained GPT-2; Head with its norm folded; Circuit of a head and its singular values;
+    Grouped heads and rotary positions
 """
 PIECE = """# A page
 

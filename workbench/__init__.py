@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.program import Add, Apply, Contract, Program
     from workbench.spectrum import Spectrum
     from workbench.transformer.load import LanguageModel, load
+    from workbench.transformer.view import view
     from workbench.widgets.compression_view import CompressionView
     from workbench.widgets.cut_view import CutView
     from workbench.widgets.freeze_view import FreezeView
@@ -66,6 +67,7 @@ _HOMES = {
     "TrainOperator": "workbench.decompose.operator",
     "Tucker": "workbench.decompose.tucker",
     "load": "workbench.transformer.load",
+    "view": "workbench.transformer.view",
 }
 
 __all__ = [
@@ -99,6 +101,7 @@ __all__ = [
     "TrainOperator",
     "Tucker",
     "load",
+    "view",
 ]
 
 
