@@ -10,7 +10,8 @@ import tiny_models
 from workbench import load
 from workbench.cli import main
 from workbench.memory import free_bytes
-from workbench.transformer.training import Recipe
+from workbench.transformer.repeats import RepeatsRecipe
+from workbench.transformer.text_recipe import TextRecipe
 
 WANTED = {
     "model", "method", "metric", "kept_params", "n_params", "dense_n_params", "dense_perplexity", "perplexity",
@@ -157,10 +158,34 @@ def test_train_passes_its_choices_on_and_says_what_was_reached(tmp_path, capsys,
     monkeypatch.setattr("workbench.transformer.card.write_card", lambda *call: {"bits_per_byte": 0.95})
     arguments = ["--out", str(tmp_path / "run"), "--d-model", "32", "--learning-rate", "0.01", "--device", "cpu"]
     assert main(["train", *arguments]) == 0
-    assert calls == [(tmp_path / "run", Recipe(d_model=32, learning_rate=0.01), "cpu")]
+    assert calls == [(tmp_path / "run", TextRecipe(d_model=32, learning_rate=0.01), "cpu")]
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["step", "250", "loss", "1.5000", "9", "s"]
     assert printed[1] == f"{tmp_path / 'run'}: 12 steps in 34 s, 0.950 bits per byte"
+
+
+def test_train_on_repeats_takes_the_other_recipe(tmp_path, capsys, monkeypatch):
+    calls = []
+
+    def trained(out, recipe, device, report):
+        calls.append(recipe)
+        return {"step": 12, "seconds": 34.0}
+
+    monkeypatch.setattr("workbench.transformer.training.train", trained)
+    monkeypatch.setattr(
+        "workbench.transformer.repeats_card.write_repeats_card", lambda *call: {"second_copy_accuracy": 0.9876}
+    )
+    assert main(["train", "--task", "repeats", "--out", str(tmp_path / "run"), "--seed", "3", "--n-heads", "2"]) == 0
+    assert calls == [RepeatsRecipe(seed=3, n_heads=2)]
+    assert capsys.readouterr().out == f"{tmp_path / 'run'}: 12 steps in 34 s, 98.8% right in the second copy\n"
+
+
+def test_an_option_that_a_recipe_has_not_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("workbench.transformer.training.train", lambda *call, **named: pytest.fail("trained"))
+    assert main(["train", "--task", "repeats", "--out", str(tmp_path / "run"), "--vocabulary", "99"]) == 2
+    said = capsys.readouterr().err
+    assert "workbench train: --task repeats has no --vocabulary; it has --d-model, --n-layers, --n-heads," in said
+    assert "--vocabulary," not in said.split("it has")[1]
 
 
 def test_check_says_that_memory_is_short(capsys, monkeypatch):

@@ -222,8 +222,9 @@ def test_any_name_is_written_by_matplotlib_as_it_is(name):
     figure = printed(Scene(100, 100, (), (), (Text(50, 50, name),)))
     figure.draw_without_rendering()
     (written,) = figure.axes[0].texts
-    base, _, low = name.partition("_")
-    lowered = rf"{base}$_\mathrm{{{low}}}$".replace(low, low.replace("_", r"\_")) if low else name
+    base, _, after = name.partition("_")
+    low, *rest = re.split(r"(?=\s)", after, maxsplit=1)
+    lowered = rf"{base}$_\mathrm{{{low}}}$".replace(low, low.replace("_", r"\_")) + "".join(rest) if low else name
     assert written.get_text() == (lowered if written.get_parse_math() else name)
 
 

@@ -270,3 +270,13 @@ def test_an_array_too_large_to_look_at_twice_is_refused_by_its_size():
     huge = torch.zeros(1, dtype=torch.float64).expand(10**6, 10**6)
     with pytest.raises(MemoryError, match=r"^out: contracting 2 nodes makes a tensor of 1e\+12 numbers, 7.28 TiB"):
         Program.of(network).run({"A": huge, "B": huge})
+
+
+def test_finite_values_whose_sum_is_not_are_no_fault():
+    huge = torch.full((3, 4), 3e38)
+    program = Program.of(Network.from_einsum("ij,jk->ik", ["a", "b"]))
+    found = program.run({"a": huge, "b": torch.full((4, 2), 1e-38)})
+    torch.testing.assert_close(found[program.out], torch.full((3, 2), 12.0))
+    opposite = torch.tensor([[torch.inf, -torch.inf, 1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"the array of 'a' holds 2 non-finite values"):
+        program.run({"a": opposite, "b": torch.ones(4, 2)})

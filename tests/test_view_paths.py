@@ -160,7 +160,7 @@ def test_streams_are_run_no_farther_than_asked():
     anatomy = anatomy_of(gpt2())
     row = tokens()
     assert set(streams(anatomy, row, up_to=0)) == {
-        "tokens", "blocks.0.resid_pre", "blocks.0.resid_mid", "blocks.0.resid_post",
+        "blocks.0.resid_pre", "blocks.0.resid_mid", "blocks.0.resid_post",
     }  # fmt: skip
     assert "blocks.1.resid_post" in streams(anatomy, row)
 

@@ -4,6 +4,8 @@ import pytest
 import tiny_models
 import torch
 
+from workbench import CompressionLab, load
+from workbench.compress.default_windows import default_windows
 from workbench.compress.windows import (
     Windows,
     read_text,
@@ -79,3 +81,18 @@ def test_a_file_is_read_as_it_is(tmp_path):
     assert read_text(tmp_path / "text.txt") == "Größe χ\n"
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt is no file; give a UTF-8 text file"):
         read_text(tmp_path / "nowhere.txt")
+
+
+def test_an_attention_only_model_is_scored_on_second_copies_that_it_is_not_calibrated_on():
+    lm = load("attn2", "cpu")
+    scored, calibrated = default_windows(lm)
+    row = scored.tokens[0]
+    assert row[0] == 0
+    assert torch.equal(row[1:25], row[25:])
+    assert scored.scored[0].nonzero().flatten().tolist() == list(
+        range(25, 48)
+    )  # from the second copy's second token on
+    assert bool(calibrated.scored.all())
+    assert not {tuple(row) for row in scored.tokens.tolist()} & {tuple(row) for row in calibrated.tokens.tolist()}
+    lab = CompressionLab.from_model(lm, max_windows=8)
+    assert lab.evaluator.windows.n_tokens == 8 * 23

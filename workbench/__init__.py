@@ -17,20 +17,27 @@ if TYPE_CHECKING:
     from workbench.explore.cut import CutLab
     from workbench.explore.exercise import Exercise
     from workbench.explore.freeze import FreezeLab
+    from workbench.explore.path_ledger import LedgerLab
     from workbench.explore.proving import ProofLab
+    from workbench.explore.survival import SurvivalLab
     from workbench.explore.theatre import Theatre
+    from workbench.explore.zoom import Zoom
     from workbench.network import Network
     from workbench.node import Node
     from workbench.program import Add, Apply, Contract, Program
     from workbench.spectrum import Spectrum
+    from workbench.transformer.by_hand import induction_by_hand
     from workbench.transformer.load import LanguageModel, load
     from workbench.transformer.view import view
     from workbench.widgets.compression_view import CompressionView
     from workbench.widgets.cut_view import CutView
     from workbench.widgets.freeze_view import FreezeView
     from workbench.widgets.inspector import Inspector
+    from workbench.widgets.ledger_view import LedgerView
     from workbench.widgets.proof_view import ProofView
+    from workbench.widgets.survival_view import SurvivalView
     from workbench.widgets.theatre_view import TheatreView
+    from workbench.widgets.zoom_view import ZoomView
 
 __version__ = "0.1.0"
 
@@ -53,6 +60,8 @@ _HOMES = {
     "KroneckerSum": "workbench.decompose.kronecker",
     "LanguageModel": "workbench.transformer.load",
     "Layout": "workbench.diagram.place",
+    "LedgerLab": "workbench.explore.path_ledger",
+    "LedgerView": "workbench.widgets.ledger_view",
     "LowRank": "workbench.decompose.low_rank",
     "Network": "workbench.network",
     "Node": "workbench.node",
@@ -60,12 +69,17 @@ _HOMES = {
     "ProofLab": "workbench.explore.proving",
     "ProofView": "workbench.widgets.proof_view",
     "Spectrum": "workbench.spectrum",
+    "SurvivalLab": "workbench.explore.survival",
+    "SurvivalView": "workbench.widgets.survival_view",
     "TensorRing": "workbench.decompose.ring",
     "TensorTrain": "workbench.decompose.train",
     "Theatre": "workbench.explore.theatre",
     "TheatreView": "workbench.widgets.theatre_view",
     "TrainOperator": "workbench.decompose.operator",
     "Tucker": "workbench.decompose.tucker",
+    "Zoom": "workbench.explore.zoom",
+    "ZoomView": "workbench.widgets.zoom_view",
+    "induction_by_hand": "workbench.transformer.by_hand",
     "load": "workbench.transformer.load",
     "view": "workbench.transformer.view",
 }
@@ -87,6 +101,8 @@ __all__ = [
     "KroneckerSum",
     "LanguageModel",
     "Layout",
+    "LedgerLab",
+    "LedgerView",
     "LowRank",
     "Network",
     "Node",
@@ -94,12 +110,17 @@ __all__ = [
     "ProofLab",
     "ProofView",
     "Spectrum",
+    "SurvivalLab",
+    "SurvivalView",
     "TensorRing",
     "TensorTrain",
     "Theatre",
     "TheatreView",
     "TrainOperator",
     "Tucker",
+    "Zoom",
+    "ZoomView",
+    "induction_by_hand",
     "load",
     "view",
 ]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# The choices of a training run that the command line offers; the others, and every default, are `Recipe`'s.
+# The choices of a training run that the command line offers; the others, and every default, are the recipes'.
 _RECIPE = {
     "d_model": int,
     "n_layers": int,
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     lab.set_defaults(run=_lab)
 
     compress = commands.add_parser("compress", help="compress a model and measure what it costs")
-    compress.add_argument("--model", default="pygpt", help="pygpt, a checkpoint directory, or a hub id")
+    compress.add_argument("--model", default="pygpt", help="pygpt, attn2, a checkpoint directory, or a hub id")
     compress.add_argument("--text", type=Path, default=None, help="text to score on (default: the held-out slice)")
     compress.add_argument(
         "--calibration", type=Path, default=None, help="text to calibrate on (default: the first half of --text)"
@@ -62,11 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--json", action="store_true", help="print one JSON object")
     compress.set_defaults(run=_compress)
 
-    train = commands.add_parser("train", help="train the small GPT-2 that is shipped, on Python's own library")
+    train = commands.add_parser("train", help="train one of the small models that are shipped, from nothing")
     train.add_argument("--out", type=Path, required=True, help="directory of the checkpoint; a run there is resumed")
+    train.add_argument(
+        "--task", choices=["text", "repeats"], default="text",
+        help="text: a GPT-2 on Python's own library; repeats: two layers of attention on letters that repeat",
+    )  # fmt: skip
     train.add_argument("--device", default="auto")
     for name, kind in _RECIPE.items():
-        train.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None)
+        train.add_argument(_option(name), type=kind, default=None)
     train.set_defaults(run=_train)
 
     check = commands.add_parser("check", help="say what this machine has, and what would not work on it")
@@ -136,23 +140,38 @@ def _table(result: dict) -> str:
         ("seconds", seconds),
     ]
     if result["out"]:
-        rows.append(("written to", f"{result['out']} (dense/ for plain transformers)"))
+        rows.append(("written to", f"{result['out']} (dense/ holds the matrices multiplied out)"))
     return "\n".join(f"{name:<22}{value}" for name, value in rows)
 
 
 def _train(parsed: argparse.Namespace) -> int:
     from workbench.transformer.card import write_card
     from workbench.transformer.matrices import resolve_device
-    from workbench.transformer.training import Recipe, train
+    from workbench.transformer.repeats import RepeatsRecipe
+    from workbench.transformer.repeats_card import write_repeats_card
+    from workbench.transformer.text_recipe import TextRecipe
+    from workbench.transformer.training import train
 
+    kind, write = {"text": (TextRecipe, write_card), "repeats": (RepeatsRecipe, write_repeats_card)}[parsed.task]
     given = {name: getattr(parsed, name) for name in _RECIPE if getattr(parsed, name) is not None}
+    strange = [_option(name) for name in given if name not in kind.__dataclass_fields__]
+    if strange:
+        has = ", ".join(_option(name) for name in _RECIPE if name in kind.__dataclass_fields__)
+        raise ValueError(f"--task {parsed.task} has no {', '.join(strange)}; it has {has}.")
     device = str(resolve_device(parsed.device))
-    record = train(parsed.out, Recipe(**given), device, report=_print_step)
-    card = write_card(parsed.out, record, device)
-    print(
-        f"{parsed.out}: {record['step']} steps in {record['seconds']:.0f} s, {card['bits_per_byte']:.3f} bits per byte"
+    record = train(parsed.out, kind(**given), device, report=_print_step)
+    card = write(parsed.out, record, device)
+    reached = (
+        f"{card['bits_per_byte']:.3f} bits per byte"
+        if parsed.task == "text"
+        else f"{card['second_copy_accuracy']:.1%} right in the second copy"
     )
+    print(f"{parsed.out}: {record['step']} steps in {record['seconds']:.0f} s, {reached}")
     return 0
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _print_step(entry: dict) -> None:

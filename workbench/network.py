@@ -192,6 +192,12 @@ class Network:
         joints = [node.legs for node in self.nodes if node.copy]
         return joined_labels((*self.open_legs, *self.ends), joints)
 
+    def sizes_from(self, known: Mapping[str, int]) -> dict[str, int]:
+        """These sizes of legs, and those that follow from them where legs meet in a copy node."""
+        index = self.index_of
+        size = {index[leg]: n for leg, n in known.items() if leg in index}
+        return {**known, **{leg: size[own] for leg, own in index.items() if own in size}}
+
     def _held_legs(self) -> dict[str, tuple[str, ...]]:
         """The legs of every node with an array."""
         return {node.name: node.legs for node in self.nodes if not node.copy}

@@ -216,7 +216,7 @@ class Program:
                 made = [leg for leg in step.legs if leg not in legs_of[step.reads[0]]]
                 if len(made) == 1 and all(leg in own for leg in gone):
                     own[made[0]] = math.prod(own[leg] for leg in gone)
-            found[step.out] = own
+            found[step.out] = step.network.sizes_from(own) if isinstance(step, Contract) else own
         return found
 
     def plans(self, arrays: Mapping[str, Tensor]) -> dict[str, ContractionPlan]:
@@ -269,7 +269,8 @@ def check_array(name: str, legs: Sequence[str], arrays: Mapping[str, Tensor]) ->
     held = array
     for axis, stride in enumerate(array.stride()):  # what only repeats itself is looked at once
         held = held if stride else held.narrow(axis, 0, min(1, held.shape[axis]))
-    if bad := held.numel() - int(torch.isfinite(held).sum()):
+    # A finite sum is of finite numbers, and had ten times sooner than a look at each.
+    if not torch.isfinite(held.sum()) and (bad := held.numel() - int(torch.isfinite(held).sum())):
         raise ValueError(f"the array of {name!r} holds {bad} non-finite values (nan or inf); check its source.")
     return array
 

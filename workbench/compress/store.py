@@ -1,4 +1,4 @@
-"""Compressed models on disk: factors in safetensors, beside a dense checkpoint that plain transformers reads."""
+"""Compressed models on disk: factors in safetensors, beside a dense checkpoint of the model's own kind."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from workbench.compress.layers import BondLinear
 from workbench.decompose.low_rank import LowRank
@@ -15,6 +15,7 @@ from workbench.decompose.operator import TrainOperator
 from workbench.decompose.protocol import Decomposition
 from workbench.decompose.train import TensorTrain
 from workbench.spectrum import Spectrum
+from workbench.transformer.attention_only import AttentionOnlyConfig, AttentionOnlyLM, is_attention_only
 from workbench.transformer.load import COMPRESSED, LanguageModel, check_checkpoint, check_weights, no_progress_bar
 from workbench.transformer.matrices import BlockMatrix, block_matrices, linear, replace_module, shared_copy
 from workbench.whole_files import new_directory, write_json, write_tensors
@@ -26,7 +27,8 @@ def export(lm: LanguageModel, layers: Mapping[str, BondLinear], out: Path, recor
     """Writes the compressed `lm` to the new directory `out` and returns it.
 
     `out` itself loads in this library (factors at the present cut); `out/dense` holds the same matrices
-    multiplied out, for plain transformers. A matrix whose factors would be larger is stored multiplied out
+    multiplied out, for plain transformers; that of an attention-only model, whose kind plain transformers has not
+    and refuses, loads in this library. A matrix whose factors would be larger is stored multiplied out
     in both. All or nothing: an interrupt or a full disk leaves no `out`.
     Raises FileExistsError if `out` exists.
     """
@@ -60,8 +62,7 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
     check_checkpoint(path)
     tensors = load_file(path / "model.safetensors", device=str(device))
     check_weights(path, tensors)
-    config = AutoConfig.from_pretrained(path)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = _untrained(path)
     matrices = block_matrices(model)
     for name, description in record["layers"].items():
         matrix = matrices.get(name)
@@ -83,9 +84,17 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
         raise ValueError(f"{path} has other tensors than its {COMPRESSED} says, such as {strange[0]}; export it again.")
     model.load_state_dict(tensors, strict=False)
     model.tie_weights()
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, config=model.config)
     name = f"{record['name']} ({path.name})"
-    return LanguageModel(name, str(path), model.to(device).eval().requires_grad_(False), tokenizer)
+    model.to(device)  # pyright: ignore[reportArgumentType]
+    return LanguageModel(name, str(path), model.eval().requires_grad_(False), tokenizer)
+
+
+def _untrained(path: Path) -> PreTrainedModel:
+    """A float32 model of the kind and the sizes that the config.json in `path` says."""
+    if is_attention_only(path):
+        return AttentionOnlyLM(AttentionOnlyConfig.from_pretrained(path)).float()
+    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32)
 
 
 def _record(file: Path) -> dict:

@@ -9,7 +9,7 @@ from workbench.diagram.scene import Mark, Path, Scene, Text
 from workbench.diagram.themes import LIGHT, Theme
 
 _INCH = 96  # pixels
-_SPECIAL = "\\$#%&~^{} "  # to the formulas in which matplotlib lowers a part of a text
+_SPECIAL = "\\$#%&~^{}"  # to the formulas in which matplotlib lowers a part of a text
 
 
 def printed(scene: Scene, theme: Theme = LIGHT) -> Figure:

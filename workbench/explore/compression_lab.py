@@ -9,6 +9,7 @@ from pathlib import Path
 from workbench.compress.budget import check_kept, uniform_bonds
 from workbench.compress.calibrate import Calibration, calibrate
 from workbench.compress.curve import Point
+from workbench.compress.default_windows import default_windows
 from workbench.compress.evaluate import Estimate, Evaluator
 from workbench.compress.layers import BondLinear
 from workbench.compress.recipe import Recipe, decompose_all
@@ -18,7 +19,7 @@ from workbench.decompose.protocol import Decomposition
 from workbench.explore.bonds import Bonds
 from workbench.explore.frame import Frame, layer_state
 from workbench.explore.progress import Progress, shown, timed
-from workbench.transformer.corpus import BUNDLED, held_out_text, training_text
+from workbench.transformer.corpus import BUNDLED
 from workbench.transformer.load import LanguageModel, load
 from workbench.transformer.matrices import block_matrices, replace_module, shared_copy
 from workbench.transformer.sampling import continuation, writing
@@ -67,15 +68,15 @@ class CompressionLab:
     ) -> "CompressionLab":
         """A lab on a model by name, path, or loaded, scored on `text` (at most `max_windows` windows).
 
-        Without `text` it is scored on the library modules that the shipped model never saw, and calibrated on
-        modules that it did. With `text` alone, the second half is scored and the first half calibrates:
-        a metric measured on the text it is judged by would flatter itself.
+        Without `text` it is scored and calibrated on its `default_windows`. With `text` alone, the second half is
+        scored and the first half calibrates: a metric measured on the text it is judged by would flatter itself.
         """
         start = time.perf_counter()
         lm = model if isinstance(model, LanguageModel) else load(model, device)
         default_text = text is None
         if text is None:
-            text, calibration = held_out_text(), calibration or training_text()
+            text, own = default_windows(lm)
+            calibration = calibration or own
         windows = text if isinstance(text, Windows) else windows_of_text(lm, text)
         if calibration is None:
             calibration, windows = windows.halves()
@@ -127,6 +128,17 @@ class CompressionLab:
         if not self._layers:
             raise RuntimeError("nothing is decomposed yet; call lab.decompose() first.")
         return self._layers
+
+    @property
+    def present(self) -> LanguageModel:
+        """The model as it is cut, to be opened by `view` and run by `activations`; its name says how it is cut.
+
+        It is the running one: what is read of it later is as it is cut then. Its `source` gives the uncut model.
+        Raises RuntimeError before `decompose`.
+        """
+        recipe = self._checked_recipe
+        name = f"{self.lm.name} cut to {self.kept:.1%} ({recipe.method}, {recipe.metric} metric)"
+        return LanguageModel(name, self.lm.source, self._compressed, self.lm.tokenizer)
 
     @property
     def kept(self) -> float:
@@ -227,22 +239,13 @@ class CompressionLab:
         widest = max(layer.uncut.spectra, key=len)
         n_params = self.n_params
         return Frame(
-            model=self.lm.name,
-            device=str(self.lm.device),
-            recipe=self._checked_recipe,
-            layers=tuple(layer_state(name, layer) for name, layer in self.layers.items()),
-            selected=name,
-            values=tuple(widest.values.tolist()),
-            cut=min(layer.now.bond, len(widest)),
-            kept_params=self.kept,
-            n_params=n_params,
-            dense_n_params=self.dense_n_params,
-            bytes=n_params * self._item_bytes,
-            dense_bytes=self.dense_n_params * self._item_bytes,
-            dense_perplexity=self.evaluator.dense_perplexity,
-            point=self.point,
-            history=self.curve,
-        )
+            self.lm.name, str(self.lm.device), self._checked_recipe,
+            tuple(layer_state(name, layer) for name, layer in self.layers.items()),
+            selected=name, values=tuple(widest.values.tolist()), cut=min(layer.now.bond, len(widest)),
+            kept_params=self.kept, n_params=n_params, dense_n_params=self.dense_n_params,
+            bytes=n_params * self._item_bytes, dense_bytes=self.dense_n_params * self._item_bytes,
+            dense_perplexity=self.evaluator.dense_perplexity, point=self.point, history=self.curve,
+        )  # fmt: skip
 
     @property
     def point(self) -> Point | None:

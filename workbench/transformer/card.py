@@ -9,7 +9,7 @@ import torch
 from workbench.transformer.corpus import DUPLICATE_SHARE, is_test, split, stdlib_modules
 from workbench.transformer.load import LanguageModel, load
 from workbench.transformer.sampling import continuation
-from workbench.transformer.training import token_stream
+from workbench.transformer.text_recipe import token_stream
 from workbench.whole_files import replaced_file, write_json
 
 _PROMPT = 'def read_config(path):\n    """'
@@ -24,16 +24,13 @@ def write_card(out: Path, record: dict, device: str = "cpu", root: Path | None =
     figures = score(lm, [modules[name] for name in parts.held_out])
     figures |= {
         "n_params": sum(parameter.numel() for parameter in lm.model.parameters()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "trained_on": _machine(device),
         "modules": {"train": len(parts.train), "held_out": len(parts.held_out), "set_aside": len(parts.set_aside)},
         "bytes": {
             "train": sum(len(modules[name].encode()) for name in parts.train),
             "train_library": sum(len(modules[name].encode()) for name in parts.train if not is_test(name)),
             "held_out": sum(len(modules[name].encode()) for name in parts.held_out),
         },
-    }
+    } | trained_with(device)
     write_json(out / "training.json", record | figures)
     with replaced_file(out / "README.md") as temporary:
         temporary.write_text(_card(lm, record, figures, parts.held_out, parts.set_aside), encoding="utf-8")
@@ -65,10 +62,16 @@ def score(lm: LanguageModel, texts: list[str]) -> dict:
     }
 
 
+def trained_with(device: str) -> dict:
+    """The versions and the machine that training on `device` uses."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "trained_on": _machine(device)}
+
+
 def _machine(device: str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads ({torch.backends.cpu.get_cpu_capability()})"
+    n = torch.get_num_threads()
+    return f"{n} CPU thread{'s' if n > 1 else ''} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _card(lm: LanguageModel, record: dict, figures: dict, held_out: tuple[str, ...], set_aside: tuple[str, ...]) -> str:

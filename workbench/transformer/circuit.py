@@ -10,6 +10,8 @@ from torch import Tensor
 from workbench.memory import check_fits
 from workbench.spectrum import Spectrum
 from workbench.transformer.anatomy import Anatomy
+from workbench.transformer.load import LanguageModel
+from workbench.transformer.reading import anatomy_of
 from workbench.transformer.weight import Weight
 
 
@@ -89,31 +91,35 @@ class Circuit:
         return self.left @ self.right
 
 
-def qk_circuit(model: Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
+def qk_circuit(model: LanguageModel | Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
     """W_Qᵀ W_K of one head, (d, d): how much a query direction asks for a key direction, before scaling.
 
     With `fold` the gain of the norm before it is in it; biases are in no circuit. For rotary positions this is
     the score of a key at its query's own place.
     """
+    model = anatomy_of(model)
     attn, gain = model.head(layer, head), _gain(model, layer, fold)
     left, right = _matrix(attn.W_Q, ("d", "k"), gain), _matrix(attn.W_K, ("k", "d"), gain)
     return Circuit(f"QK {layer}.{head}", left, right)
 
 
-def ov_circuit(model: Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
+def ov_circuit(model: LanguageModel | Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
     """W_O W_V of one head, (d, d): what it writes when it attends to a position, by what stands there."""
+    model = anatomy_of(model)
     attn, gain = model.head(layer, head), _gain(model, layer, fold)
     return Circuit(f"OV {layer}.{head}", _matrix(attn.W_O, ("d", "k"), None), _matrix(attn.W_V, ("k", "d"), gain))
 
 
-def full_qk(model: Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
+def full_qk(model: LanguageModel | Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
     """W_Eᵀ W_Qᵀ W_K W_E, (v, v): how much a query token asks for a key token, straight from the embedding."""
+    model = anatomy_of(model)
     inner, W_E = qk_circuit(model, layer, head, fold), model.W_E.dense()
     return Circuit(f"full QK {layer}.{head}", W_E.mT @ inner.left, inner.right @ W_E)
 
 
-def full_ov(model: Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
+def full_ov(model: LanguageModel | Anatomy, layer: int, head: int, fold: bool = True) -> Circuit:
     """W_U W_O W_V W_E, (v, v): what attending to a token does to the logits, straight from the embedding."""
+    model = anatomy_of(model)
     inner, W_E, W_U = ov_circuit(model, layer, head, fold), model.W_E.dense(), model.W_U.dense()
     if fold and model.ln_final is not None:
         W_U = W_U * model.ln_final.gain

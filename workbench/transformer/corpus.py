@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUNDLED = "pygpt"
+SHIPPED = (BUNDLED, "attn2")
 HELD_OUT_ONE_IN = 16
 # A held-out module is set aside when more than this share of its long lines also stands in training modules.
 DUPLICATE_SHARE = 0.5
@@ -76,20 +77,20 @@ def _long_lines(text: str) -> Iterable[str]:
     return (line for line in map(str.strip, text.splitlines()) if len(line) >= _LONG_LINE)
 
 
-def bundled_path() -> Path:
-    """The directory of the model shipped with the workbench: in the checkout, or in the installed package."""
+def bundled_path(name: str = BUNDLED) -> Path:
+    """The directory of a model shipped with the workbench: in the checkout, or in the installed package."""
     here = Path(__file__).resolve().parents[1]
-    for candidate in (here.parent / "data" / BUNDLED, here / "data" / BUNDLED):
+    for candidate in (here.parent / "data" / name, here / "data" / name):
         if (candidate / "config.json").exists():
             return candidate
     raise FileNotFoundError(
-        f"the model {BUNDLED!r} is not beside the package {here}; clone the repository with its data/."
+        f"the model {name!r} is not beside the package {here}; clone the repository with its data/."
     )
 
 
 @functools.cache
 def held_out_text() -> str:
-    """The modules that the shipped model never saw, as they stand in the running Python's own library, joined.
+    """The modules that the shipped pygpt never saw, as they stand in the running Python's own library, joined.
 
     Read once a process. Other Python versions hold nearly the same modules; those removed are left out.
     """
@@ -99,7 +100,7 @@ def held_out_text() -> str:
 
 @functools.cache
 def training_text() -> str:
-    """Library modules that the shipped model was trained on, about as much text as is held out, joined."""
+    """Library modules that the shipped pygpt was trained on, about as much text as is held out, joined."""
     return _joined(
         lambda name: not is_test(name) and not is_candidate(name) and _hash(f"calibrate/{name}") % HELD_OUT_ONE_IN == 0
     )

@@ -1,4 +1,4 @@
-"""A language model and its tokenizer, from the one shipped here, a directory, or the hub: safetensors only."""
+"""A language model and its tokenizer, from those shipped here, a directory, or the hub: safetensors only."""
 
 import json
 import re
@@ -14,7 +14,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-from workbench.transformer.corpus import BUNDLED, bundled_path
+from workbench.transformer.attention_only import AttentionOnlyLM, is_attention_only
+from workbench.transformer.corpus import SHIPPED, bundled_path
 from workbench.transformer.matrices import resolve_device
 
 COMPRESSED = "compressed.json"  # its presence marks a directory written by `CompressionLab.export`
@@ -47,15 +48,15 @@ class LanguageModel:
 
 
 def load(name: str | Path, device: str = "auto") -> LanguageModel:
-    """The model called `name`: "pygpt" (shipped here), a directory, or a hub id such as "gpt2".
+    """The model called `name`: "pygpt" or "attn2" (shipped here), a directory, or a hub id such as "gpt2".
 
     A directory is a transformers checkpoint (config.json, *.safetensors, tokenizer files) or an export of
-    `CompressionLab`. Weights become float32. GPT-2 and LLaMA families.
+    `CompressionLab`. Weights become float32. GPT-2 and LLaMA families, and attention-only models.
     Raises FileNotFoundError for a name that is nothing of these, ValueError for a checkpoint that is
     pickled, damaged, incomplete or not finite.
     """
     target = resolve_device(device)
-    path = bundled_path() if str(name) == BUNDLED else Path(name)
+    path = bundled_path(str(name)) if str(name) in SHIPPED else Path(name)
     if (path / COMPRESSED).exists():
         from workbench.compress.store import load_compressed
 
@@ -69,25 +70,26 @@ def load(name: str | Path, device: str = "auto") -> LanguageModel:
     source = str(path) if path.is_dir() else str(name)
     try:
         with no_progress_bar():
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            architecture = AttentionOnlyLM if path.is_dir() and is_attention_only(path) else AutoModelForCausalLM
+            model, loading = architecture.from_pretrained(
                 source,
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, with the model and the tensors named
             )  # pyright: ignore[reportGeneralTypeIssues]
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, config=model.config)
     except (OSError, ValueError, KeyError) as error:  # a KeyError is JSON that is no tokenizer
         if path.is_dir() or not isinstance(error, OSError):
             raise ValueError(f"{source} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
         raise FileNotFoundError(
-            f"{name!r} is not the shipped {BUNDLED!r}, not a directory here, and could not be had from the hub "
-            "(no such id, or no network). Give a path, or download it once with a network."
+            f"{name!r} is not the shipped {' or '.join(map(repr, SHIPPED))}, not a directory here, and could not be "
+            "had from the hub (no such id, or no network). Give a path, or download it once with a network."
         ) from error
     _check_complete(source, loading)
     check_weights(source, dict(model.named_parameters()))
     model = _placed(source, model, target, device == "auto")
-    label = str(name) if str(name) == BUNDLED or not path.is_dir() else path.name
+    label = str(name) if str(name) in SHIPPED or not path.is_dir() else path.name
     return LanguageModel(label, str(name), model.eval().requires_grad_(False), tokenizer)
 
 

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from workbench.compress.layers import BondLinear
+
 # Where each family keeps its blocks, and what TransformerLens calls the matrices in them.
 # GPT-2 stores query, key and value as one matrix.
 _FAMILIES = {
@@ -99,10 +101,16 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
-    """A copy of the tree of modules that shares every tensor with `model`: swapping modules leaves `model` alone."""
+    """A copy of the tree of modules that shares every tensor with `model`: swapping modules leaves `model` alone.
+
+    A matrix whose bond is cut has a bond of its own in the copy, and shares its factors.
+    """
     import copy
 
-    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    memo: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for layer in model.modules():
+        if isinstance(layer, BondLinear):
+            memo |= {id(form): form for form in (layer.uncut, layer.now)}
     return copy.deepcopy(model, memo)
 
 

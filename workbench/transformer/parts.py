@@ -3,8 +3,10 @@
 from jaxtyping import Int
 from torch import Tensor
 
+from workbench.diagram.place import Layout
 from workbench.network import Network
 from workbench.node import Node
+from workbench.program import Contract, Program
 from workbench.transformer.anatomy import Anatomy, Attention
 from workbench.transformer.circuit import ov_circuit, qk_circuit
 from workbench.transformer.steps import STREAM, Draft, attention_steps, embed_steps, mlp_steps, unembed_steps
@@ -57,6 +59,24 @@ def mlp_part(anatomy: Anatomy, layer: int, fold: bool) -> Draft:
     mlp_steps(draft, block.mlp, block.ln2, fold, read, "mlp_out" if block.mlp.b_out is None else "mlp")
     _with_bias(draft, "mlp_out", block.mlp.b_out, "b_out")
     return draft
+
+
+def mlp_layout(program: Program) -> Layout:
+    """A gated MLP's two branches above each other, the dots where they part and meet between; else nothing is said."""
+    steps = {step.out: step for step in program.steps}
+    linear, out = steps.get("pre_linear"), steps.get("mlp", steps.get("mlp_out"))
+    if linear is None or not isinstance(out, Contract):
+        return Layout()
+    inside = ["pre_linear"]  # with its bias it is one node, a sum
+    if isinstance(linear, Contract):
+        stream, *weight = linear.network.nodes
+        inside = [stream.name, *(node.name for node in reversed(weight))]
+    after = [node.name for node in reversed(out.network.nodes[1:])]
+    last = len(inside) + 1.0
+    cells = {"gate": (last / 2, 0), "dot_t": (0.0, 1), "dot_f": (last, 1)}
+    cells |= {name: (last + k, 1) for k, name in enumerate(after, start=1)}
+    cells |= {name: (float(k), 2) for k, name in enumerate(inside, start=1)}
+    return Layout(cells, {"t": "left", "d": "right"})
 
 
 def block_part(anatomy: Anatomy, layer: int, fold: bool, n: int) -> Draft:

@@ -47,7 +47,7 @@ class Draft:
         self.arrays |= weight.arrays
         return weight
 
-    def contract(self, out: str, legs: tuple[str, ...], *operands: "Operand", spectators: tuple[str, ...] = ()) -> str:
+    def contract(self, out: str, legs: tuple[str, ...], *operands: "Operand") -> str:
         """`out` over `legs`: values under legs of their own, and weights, some of whose legs are called otherwise."""
         nodes: list[Node] = []
         for number, (what, named) in enumerate(operands):
@@ -58,7 +58,14 @@ class Draft:
             else:
                 name = what if what not in {node.name for node in nodes} else f"{what}.{number}"
                 nodes.append(Node(name, tuple(named), tensor=what))
-        self.steps.append(Contract(out, Network(tuple(nodes), legs, spectators=_shared(nodes, legs, spectators))))
+        self.steps.append(Contract(out, Network(tuple(nodes), legs, spectators=_shared(nodes, legs))))
+        return out
+
+    def product(self, out: str, legs: tuple[str, ...], first: str, second: str) -> str:
+        """`out` is two values multiplied number by number: on each leg a dot that joins theirs to its own."""
+        dots = [Node(f"dot_{leg}", (leg, f"{leg}.1", f"{leg}.2"), copy=True) for leg in legs]
+        values = (Node(name, tuple(f"{leg}.{k}" for leg in legs)) for k, name in enumerate((first, second), start=1))
+        self.steps.append(Contract(out, Network((*values, *dots), legs)))
         return out
 
     def apply(
@@ -86,13 +93,13 @@ class Draft:
 Operand = tuple[str | Weight, tuple[str, ...] | Mapping[str, str]]  # a value with its legs, or a weight and new names
 
 
-def _shared(nodes: list[Node], legs: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """The legs that can be no bond and no open leg, or are asked to be spectators."""
+def _shared(nodes: list[Node], legs: tuple[str, ...]) -> tuple[str, ...]:
+    """The legs that can be no bond and no open leg."""
     ends: dict[str, int] = {}
     for node in nodes:
         for leg in node.legs:
             ends[leg] = ends.get(leg, 0) + 1
-    return tuple(leg for leg, n in ends.items() if n + (leg in legs) != 2 or leg in asked)
+    return tuple(leg for leg, n in ends.items() if n + (leg in legs) != 2)
 
 
 def norm_step(draft: Draft, out: str, norm: Norm | None, name: str, read: str, fold: bool) -> str:
@@ -166,7 +173,7 @@ def mlp_steps(draft: Draft, mlp: Mlp, norm: Norm | None, fold: bool, read: str, 
         pre = draft.biased("pre", legs, b_gate, "b_gate", (ln, STREAM), (W_gate, {}))
         gate = draft.apply("gate", mlp.label, mlp.activation, (pre,), legs)
         linear = draft.biased("pre_linear", legs, b_in, "b_in", (ln, STREAM), (W_in, {}))
-        post = draft.contract("post", legs, (gate, legs), (linear, legs), spectators=("t", "f"))
+        post = draft.product("post", legs, gate, linear)
     return draft.contract(out, STREAM, (post, legs), (mlp.W_out, {}))
 
 

@@ -1,27 +1,33 @@
-"""A small GPT-2 trained from nothing on the standard library's own text, repeatably and resumably."""
+"""A small transformer trained from nothing by a recipe, repeatably and resumably: one loop for every recipe."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from workbench.transformer.corpus import Split, is_test, split, stdlib_modules
+from workbench.transformer.load import no_progress_bar
 from workbench.whole_files import write_json, write_tensors
 
-END_OF_TEXT = "<|endoftext|>"
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a recipe trains on: the tokenizer, the rows of tokens (b, t + 1) of a step, and files to write beside."""
+
+    tokenizer: PreTrainedTokenizerFast
+    rows: Callable[[int], Tensor]
+    files: Mapping[str, Mapping] = field(default_factory=dict)  # JSON, by file name
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe(ABC):
     """Everything that decides the trained weights, apart from the text and the machine's floating point.
 
     The learning rate warms up, stays, and falls linearly to zero over the last `decay` share of the
@@ -32,14 +38,12 @@ class Recipe:
     n_layers: int = 6
     n_heads: int = 4
     context: int = 256
-    vocabulary: int = 4096
     batch: int = 8
     steps: int = 4500
     learning_rate: float = 2e-3
     warmup: int = 150
     decay: float = 0.3
     weight_decay: float = 0.1
-    library_share: float = 0.7  # of the windows; the rest come from the library's own test-suite
     seed: int = 0
 
     @property
@@ -52,62 +56,18 @@ class Recipe:
         fall = (self.steps - step) / (self.steps - self.fall_begins)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, fall)
 
-    def config(self) -> GPT2Config:
-        """The untrained model's transformers configuration."""
-        return GPT2Config(
-            vocab_size=self.vocabulary,
-            n_positions=self.context,
-            n_embd=self.d_model,
-            n_layer=self.n_layers,
-            n_head=self.n_heads,
-            activation_function="gelu_pytorch_tanh",  # GPT-2's own GELU in one kernel: 1.2 to 1.5x faster here
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
+    @abstractmethod
+    def model(self) -> GPT2LMHeadModel:
+        """The untrained model, its random weights from torch's global generator."""
 
-
-def train_tokenizer(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of `vocabulary` entries; entry 0 is the end-of-text mark."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, clean_up_tokenization_spaces=False
-    )
-
-
-def token_stream(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Int[Tensor, " n"]:
-    """All texts as one stream, each begun by the end-of-text mark."""
-    mark = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    encoded = tokenizer.backend_tokenizer.encode_batch(list(texts))
-    return torch.tensor([token for text in encoded for token in (mark, *text.ids)], dtype=torch.int32)
-
-
-def windows(streams: Sequence[Int[Tensor, " _"]], recipe: Recipe, step: int) -> Int[Tensor, "b t"]:
-    """The windows of one step: a function of the seed and the step alone, so that resuming changes nothing."""
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    library, tests = streams
-    rows = []
-    for draw in torch.rand(recipe.batch, generator=generator).tolist():
-        stream = library if draw < recipe.library_share or len(tests) <= recipe.context else tests
-        start = int(torch.randint(len(stream) - recipe.context, (1,), generator=generator))
-        rows.append(stream[start : start + recipe.context + 1])
-    return torch.stack(rows).long()
+    @abstractmethod
+    def material(self, out: Path, root: Path | None = None) -> Material:
+        """What is trained on; a tokenizer that is already in `out` is kept. `root` is the library to read, if any."""
 
 
 def train(
     out: Path,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     device: str = "cpu",
     root: Path | None = None,
     report: Callable[[dict], None] | None = None,
@@ -118,18 +78,10 @@ def train(
     Interrupted, it resumes from `out/.training` at the last multiple of `save_every` steps and gives the
     numbers of an undisturbed run. `report` receives one dict of step, loss and seconds now and then.
     """
-    modules = stdlib_modules(root)
-    parts = split(modules)
     state_path = out / ".training"
-    tokenizer = _tokenizer(out, [modules[name] for name in parts.train], recipe)
-    streams = [
-        token_stream(tokenizer, [modules[name] for name in parts.train if is_test(name) == tests])
-        for tests in (False, True)
-    ]
-    if len(streams[0]) <= recipe.context:
-        raise ValueError(f"the training text has {len(streams[0])} tokens; one window needs {recipe.context + 1}.")
+    material = recipe.material(out, root)
     torch.manual_seed(recipe.seed)
-    model = GPT2LMHeadModel(recipe.config()).train()
+    model = recipe.model().train()
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
     optimizer = _optimizer(model, recipe)
     record = _restore(state_path, model, optimizer, recipe)
@@ -139,7 +91,7 @@ def train(
         step = record["step"]
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        tokens = windows(streams, recipe, step).to(device)
+        tokens = material.rows(step).to(device)
         with torch.autocast(torch.device(device).type, precision, enabled=precision != torch.float32):
             logits = model(tokens[:, :-1], use_cache=False).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
@@ -156,33 +108,41 @@ def train(
             _save(state_path, model, optimizer, record)
             if report:
                 report(record["log"][-1])
-    _publish(out, model, tokenizer, parts)
+    _publish(out, model, material)
     return record | {"recipe": asdict(recipe)}
 
 
 def fast_dtype(device: str) -> torch.dtype:
-    """The dtype for autocast: bfloat16 where the hardware multiplies it, float32 elsewhere.
+    """The dtype for autocast: bfloat16 on a GPU that multiplies it, float32 elsewhere.
 
-    On a CPU without bfloat16 instructions autocast was measured 20 times slower than float32.
+    A CPU computes in float32 whatever it could do: without bfloat16 instructions autocast was measured 20 times
+    slower, and torch has no public way to ask for them.
     """
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capability = torch.backends.cpu.get_cpu_capability()
-    native = capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_device_supported()
-    return torch.bfloat16 if native else torch.float32
+    cuda = torch.device(device).type == "cuda"
+    return torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
 
 
-def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(model: GPT2LMHeadModel, recipe: TrainingRecipe) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
-def _tokenizer(out: Path, texts: list[str], recipe: Recipe) -> PreTrainedTokenizerFast:
+def kept_tokenizer(out: Path, make: Callable[[], PreTrainedTokenizerFast], first: str) -> PreTrainedTokenizerFast:
+    """The tokenizer in `out`, or a new one that is saved there; a text begins with the token `first`.
+
+    Raises ValueError if the one in `out` begins a text otherwise, for it belongs to another model.
+    """
     if (out / "tokenizer.json").exists():
-        return PreTrainedTokenizerFast.from_pretrained(out)
-    tokenizer = train_tokenizer(iter(texts), recipe.vocabulary)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
+        if tokenizer.bos_token != first:
+            raise ValueError(
+                f"the tokenizer in {out} begins a text with {tokenizer.bos_token!r}, and this recipe with {first!r}; "
+                "give another directory."
+            )
+        return tokenizer
+    tokenizer = make()
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
     return tokenizer
@@ -202,7 +162,7 @@ def _save(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, reco
             old.unlink()
 
 
-def _restore(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: Recipe) -> dict:
+def _restore(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: TrainingRecipe) -> dict:
     fixed = asdict(replace(recipe, steps=0))
     if not (path / "record.json").exists():
         return {"step": 0, "steps": recipe.steps, "seconds": 0.0, "log": [], "fixed": fixed}
@@ -212,7 +172,7 @@ def _restore(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, r
         raise ValueError(
             f"{path} holds a run with other {', '.join(changed)}; give those values, or another directory."
         )
-    begun = Recipe(**fixed | {"steps": record["steps"]})
+    begun = replace(recipe, steps=record["steps"])
     if recipe.steps != begun.steps and record["step"] > min(begun.fall_begins, recipe.fall_begins):
         raise ValueError(
             f"{path} is at step {record['step']}, where the learning rate already falls; "
@@ -231,9 +191,11 @@ def _restore(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, r
     return record
 
 
-def _publish(out: Path, model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, parts: Split) -> None:
-    """The float16 checkpoint, and which modules were in which part."""
-    half = GPT2LMHeadModel(model.config)
+def _publish(out: Path, model: GPT2LMHeadModel, material: Material) -> None:
+    """The float16 checkpoint, and the files that go with it."""
+    half = type(model)(model.config)
     half.load_state_dict(model.state_dict())
-    half.half().save_pretrained(out)
-    write_json(out / "split.json", {"held_out": parts.held_out, "set_aside": parts.set_aside})
+    with no_progress_bar():
+        half.half().save_pretrained(out)
+    for name, content in material.files.items():
+        write_json(out / name, content)

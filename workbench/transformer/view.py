@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.diagram.drawing import Diagram
 from workbench.diagram.place import Layout
 from workbench.transformer.anatomy import Anatomy
+from workbench.transformer.block_runs import run_blocks
 from workbench.transformer.load import LanguageModel
 from workbench.transformer.parts import (
     attention_part,
@@ -19,6 +20,7 @@ from workbench.transformer.parts import (
     embed_part,
     head_part,
     lens_part,
+    mlp_layout,
     mlp_part,
     model_part,
 )
@@ -95,23 +97,17 @@ def tokens_of(model: LanguageModel | Anatomy, tokens: Tokens) -> Int[Tensor, " t
     return anatomy.check_tokens(row.to(anatomy.W_E.parts[0].array.device).long())
 
 
-def streams(
-    anatomy: Anatomy, tokens: Int[Tensor, " t"], fold: bool = False, up_to: int | None = None
-) -> dict[str, Tensor]:
+def streams(anatomy: Anatomy, tokens: Int[Tensor, " t"], up_to: int | None = None) -> dict[str, Tensor]:
     """The residual stream before, within and after each block, by name, computed by the views' own programs.
 
     `up_to` is the last block that is run; all of them unless told otherwise.
     """
-    draft = embed_part(anatomy, tokens)
-    stream = draft.program().run(draft.arrays)[draft.out]
-    found = {"tokens": tokens, "blocks.0.resid_pre": stream}
-    for layer in range(len(anatomy.blocks) if up_to is None else up_to + 1):
-        made = block_part(anatomy, layer, fold, len(tokens))
-        values = made.program().run({**made.arrays, "resid_pre": stream})
-        found[f"blocks.{layer}.resid_pre"] = stream
-        if "resid_mid" in values:
-            found[f"blocks.{layer}.resid_mid"] = values["resid_mid"]
-        stream = found[f"blocks.{layer}.resid_post"] = values["resid_post"]
+    found = {}
+    for layer, values in enumerate(run_blocks(anatomy, tokens)):
+        names = ("resid_pre", "resid_mid", "resid_post")
+        found |= {f"blocks.{layer}.{name}": values[name] for name in names if name in values}
+        if layer == up_to:
+            break
     return found
 
 
@@ -130,7 +126,8 @@ def view_of(
         layer, part, head, circuit = _parsed(anatomy, path)
     if circuit is not None and head is not None:
         network, arrays = circuit_part(anatomy, layer, head, circuit, fold, n)
-        return Diagram(network, arrays, title=title)
+        left, right = network.open_legs[-2:]  # the distance n of a rotary circuit leaves below
+        return Diagram(network, arrays, Layout(sides={left: "left", right: "right"}), title)
     if part == "logit_lens":
         draft, read = lens_part(anatomy, fold), "resid_post"
     elif part == "mlp":
@@ -142,8 +139,12 @@ def view_of(
     arrays = dict(draft.arrays)
     if tokens is not None:
         full = f"blocks.{layer}.{read}"
-        arrays[read] = known[full] if full in known else streams(anatomy, tokens, False, layer)[full]
-    return Diagram(draft.program(), arrays, title=title, data=(read,))
+        arrays[read] = known[full] if full in known else streams(anatomy, tokens, layer)[full]
+    program = draft.program()
+    layout = mlp_layout(program)
+    # What is added to the stream has a line of its own: in a whole block, and where a layout must find it.
+    rows = [out for out in ("result", "mlp") if (not part or layout.cells) and out in {s.out for s in program.steps}]
+    return Diagram(program, arrays, layout, title, (read,), tuple(rows))
 
 
 def _embed(anatomy: Anatomy, fold: bool, tokens: Int[Tensor, " t"] | None) -> Draft:

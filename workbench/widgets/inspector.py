@@ -15,6 +15,27 @@ from workbench.widgets.small_charts import heatmap_svg, spectrum_svg
 _NOTHING = "Point at a tensor or a leg; click to keep it here."
 
 
+class TensorPanel(widgets.VBox):
+    """What is told of one tensor or leg: its words, heatmap and spectrum."""
+
+    def __init__(self) -> None:
+        self.words, self.heatmap, self.spectrum = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        super().__init__(
+            [self.words, self.heatmap, self.spectrum], layout=widgets.Layout(width="340px", min_height="440px")
+        )
+
+    def show(self, frame: TensorFrame | LegFrame | None) -> None:
+        """Tells of this one instead; of none, what to do."""
+        told = _NOTHING if frame is None else str(frame)
+        heatmap = spectrum = ""
+        if isinstance(frame, TensorFrame):
+            heatmap = heatmap_svg(frame.heatmap, *frame.sides) if frame.heatmap else ""
+            spectrum = spectrum_svg(frame.spectrum) if frame.spectrum else ""
+        first, *more = escape(told).split("\n")
+        self.words.value = f"<div style='line-height:1.45'><b>{first}</b><br>{'<br>'.join(more)}</div>"
+        self.heatmap.value, self.spectrum.value = heatmap, spectrum
+
+
 class Inspector(widgets.VBox):
     """A diagram, and beside it what is pointed at or, else, selected: legs, norm, heatmap and spectrum.
 
@@ -26,13 +47,11 @@ class Inspector(widgets.VBox):
         self.values = diagram.run() if diagram.arrays else {}
         self._frames: dict[str, TensorFrame | None] = {}  # by tensor: a spectrum is computed once
         self.scene_view = SceneView(diagram.scene)
-        self.words, self.heatmap, self.spectrum = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.panel = TensorPanel()
+        self.words, self.heatmap, self.spectrum = self.panel.words, self.panel.heatmap, self.panel.spectrum
         self.scene_view.observe(lambda change: self._show(), ["selected", "selected_kind", "hovered", "hovered_kind"])
-        panel = widgets.VBox(
-            [self.words, self.heatmap, self.spectrum], layout=widgets.Layout(width="340px", min_height="440px")
-        )
         left = widgets.VBox([self.scene_view], layout=widgets.Layout(flex="1 1 320px", min_width="0"))
-        row = widgets.Box([left, panel], layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start"))
+        row = widgets.Box([left, self.panel], layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start"))
         super().__init__([row])
         self._show()
 
@@ -54,11 +73,4 @@ class Inspector(widgets.VBox):
             frame = self.frame(view.hovered, view.hovered_kind)
         else:
             frame = self.frame(view.selected, view.selected_kind) if view.selected else None
-        told = _NOTHING if frame is None else str(frame)
-        heatmap = spectrum = ""
-        if isinstance(frame, TensorFrame):
-            heatmap = heatmap_svg(frame.heatmap, *frame.sides) if frame.heatmap else ""
-            spectrum = spectrum_svg(frame.spectrum) if frame.spectrum else ""
-        first, *more = escape(told).split("\n")
-        self.words.value = f"<div style='line-height:1.45'><b>{first}</b><br>{'<br>'.join(more)}</div>"
-        self.heatmap.value, self.spectrum.value = heatmap, spectrum
+        self.panel.show(frame)

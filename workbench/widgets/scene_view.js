@@ -320,8 +320,9 @@ class View {
     this.save({ selected: item?.name ?? "", selected_kind: item?.kind ?? "" });
   }
 
-  use(item) {
-    this.save({ activated_name: item.name, activated_kind: item.kind, activated: this.model.get("activated") + 1 });
+  use({ name, kind }, by) {
+    const count = this.model.get("activated") + 1;
+    this.save({ activated_name: name, activated_kind: kind, activated_by: by, activated: count });
   }
 
   // Where the pointer is, in the units of the drawing.
@@ -365,8 +366,9 @@ class View {
       this.place();
       return;
     }
+    const again = this.chosen().some(({ name, kind }) => name === hand.item?.name && kind === hand.item.kind);
     this.select(hand.item);
-    if (hand.item) this.use(hand.item);
+    if (hand.item) this.use(hand.item, again ? "click again" : "click");
   }
 
   reset() {
@@ -406,8 +408,8 @@ class View {
       ArrowLeft: () => this.step(-1, false),
       ArrowDown: () => this.step(1, true),
       ArrowUp: () => this.step(-1, true),
-      Enter: () => chosen && this.use(chosen),
-      " ": () => chosen && this.use(chosen),
+      Enter: () => chosen && this.use(chosen, "key"),
+      " ": () => chosen && this.use(chosen, "key"),
       Escape: () => this.select(null),
       "+": () => this.scale(1.25, centre),
       "=": () => this.scale(1.25, centre),

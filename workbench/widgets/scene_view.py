@@ -14,7 +14,8 @@ class SceneView(anywidget.AnyWidget):
 
     `selected` and `hovered` are the names of marks or wires ("" for none), and `selected_kind` and `hovered_kind`
     are "mark" or "wire": a leg may be called as a tensor is. Where only a name is set, a mark is meant if there is
-    one. A click, Enter or space adds one to `activated`, for the mark or wire `activated_name`.
+    one. A click, Enter or space adds one to `activated`, for the mark or wire `activated_name`; `activated_by` is
+    "key", "click", or "click again" where it was selected before.
 
     `shifts` holds how far marks were dragged, in pixels; `highlight` and `dimmed` name what to bring out and what
     to let recede. Reading order for the arrow keys: marks, then wires, by lines (left, right) or columns (up, down).
@@ -32,6 +33,7 @@ class SceneView(anywidget.AnyWidget):
     activated = traitlets.Int(0).tag(sync=True)
     activated_name = traitlets.Unicode("").tag(sync=True)
     activated_kind = traitlets.Unicode("").tag(sync=True)
+    activated_by = traitlets.Unicode("").tag(sync=True)
     shifts = traitlets.Dict(key_trait=traitlets.Unicode(), value_trait=traitlets.List(traitlets.Float())).tag(sync=True)
     highlight = traitlets.List(traitlets.Unicode()).tag(sync=True)
     dimmed = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from workbench.diagram.themes import FONT
@@ -54,36 +55,96 @@ def spectrum_svg(spectrum: Spectrum, cut: int | None = None) -> str:
         raise ValueError(f"cut {kept} does not fit a spectrum of {len(values)} values; give 0 to {len(values)}.")
     if values[0] == 0:
         return _framed(300, 30, "a spectrum of zeros", [_label(150, 18, "all singular values are zero")])
-    left, top, width, height = 78.0, 20.0, 230.0, 140.0
-    floor = _FLOOR * values[0]
-    low = max(values[-1], floor)
-    space = max(1.2, (values[0] / low) ** 0.06)  # so that no dot touches an axis
-    high, low = values[0] * space, low / space
-    step = width / len(values)
-
-    def y_of(value: float) -> float:
-        return top + height * math.log(high / max(value, floor)) / math.log(high / low)
-
-    drawn = [f'<path d="M{left:g} {top:g}v{height:g}h{width:g}" fill="none" stroke="{_INK}"/>']
-    ticks = log_ticks(low, high)
-    if ticks == [low, high]:  # too few round numbers inside: the largest and the smallest value, then
-        ticks = [max(values[-1], floor), values[0]]
-    for tick in ticks:
-        y = y_of(tick)
-        drawn.append(f'<path d="M{left - 4:g} {y:.1f}h4" stroke="{_INK}"/>')
-        drawn.append(_label(left - 7, y + 3.5, f"{tick:.3g}", anchor="end"))
-    points = [(left + step * (k + 0.5), y_of(value)) for k, value in enumerate(values)]
-    drawn += _dots(points[:kept], points[kept:], min(4.0, max(1.2, step / 2.6)))
+    plot = _SpectrumPlot(values[0], values[-1], len(values))
+    points = plot.points(values)
+    drawn = [*plot.axes(spectrum.norm), *_dots(points[:kept], points[kept:], plot.radius)]
     if cut is not None:
-        x = left + step * cut
-        drawn.append(f'<path class="cut" d="M{x:.1f} {top:g}v{height:g}" stroke="{NOW}" stroke-width="2"/>')
-        drawn.append(_label(min(max(x, left + 30), left + width - 30), top - 6, f"cut at {cut}"))
-    for k in dict.fromkeys((0, len(values) - 1)):
-        drawn.append(_label(left + step * (k + 0.5), top + height + 14, str(k + 1)))
-    drawn.append(_label(left + width / 2, top + height + 28, "singular value, by size"))
-    drawn.append(_label(12, top + height / 2, f"{spectrum.norm} norm", turned=True))
+        x = plot.left + plot.step * cut
+        drawn.append(f'<path class="cut" d="M{x:.1f} {plot.top:g}v{plot.height:g}" stroke="{NOW}" stroke-width="2"/>')
+        drawn.append(_label(min(max(x, plot.left + 30), plot.left + plot.width - 30), plot.top - 6, f"cut at {cut}"))
     told = f"spectrum of {len(values)} singular values from {values[0]:.3g} to {values[-1]:.3g}"
-    return _framed(left + width + 22, top + height + 36, told + ("" if cut is None else f", cut at {cut}"), drawn)
+    return plot.framed(told + ("" if cut is None else f", cut at {cut}"), drawn)
+
+
+def spectra_svg(before: Spectrum, after: Spectrum) -> str:
+    """The singular values before a change, hollow, and after it, filled, by size on one logarithmic axis."""
+    was, now = before.values.tolist(), after.values.tolist()
+    largest = max(was[0], now[0])
+    if largest == 0:
+        return _framed(300, 30, "spectra of zeros", [_label(150, 18, "all singular values are zero")])
+    plot = _SpectrumPlot(largest, min(was[-1], now[-1]), max(len(was), len(now)))
+    middle = plot.left + plot.width / 2
+    key = [(middle - 44, "after"), (middle + 26, "before")]
+    drawn = [
+        *plot.axes(before.norm),
+        *_dots(plot.points(now), plot.points(was), plot.radius),
+        *_dots([(key[0][0] - 8, plot.top - 10)], [(key[1][0] - 8, plot.top - 10)], 4.0, "key "),
+        *(_label(x, plot.top - 6, word, anchor="start") for x, word in key),
+    ]
+    told = (
+        f"{len(was)} singular values before, from {was[0]:.3g} to {was[-1]:.3g}, "
+        f"and {len(now)} after, from {now[0]:.3g} to {now[-1]:.3g}"
+    )
+    return plot.framed(told, drawn)
+
+
+@dataclass(frozen=True)
+class _SpectrumPlot:
+    """Where singular values stand: the n-th in the middle of its step, its height the logarithm."""
+
+    largest: float
+    smallest: float
+    n: int
+    left: float = 78.0
+    top: float = 20.0
+    width: float = 230.0
+    height: float = 140.0
+
+    @property
+    def step(self) -> float:
+        return self.width / self.n
+
+    @property
+    def radius(self) -> float:
+        return min(4.0, max(1.2, self.step / 2.6))
+
+    @property
+    def floor(self) -> float:
+        return _FLOOR * self.largest
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value on the axis."""
+        low = max(self.smallest, self.floor)
+        space = max(1.2, (self.largest / low) ** 0.06)  # so that no dot touches an axis
+        return low / space, self.largest * space
+
+    def y_of(self, value: float) -> float:
+        low, high = self.ends
+        return self.top + self.height * math.log(high / max(value, self.floor)) / math.log(high / low)
+
+    def points(self, values: Sequence[float]) -> list[tuple[float, float]]:
+        return [(self.left + self.step * (k + 0.5), self.y_of(value)) for k, value in enumerate(values)]
+
+    def axes(self, norm: str) -> list[str]:
+        low, high = self.ends
+        drawn = [f'<path d="M{self.left:g} {self.top:g}v{self.height:g}h{self.width:g}" fill="none" stroke="{_INK}"/>']
+        ticks = log_ticks(low, high)
+        if ticks == [low, high]:  # too few round numbers inside: the largest and the smallest value, then
+            ticks = [max(self.smallest, self.floor), self.largest]
+        for tick in ticks:
+            y = self.y_of(tick)
+            drawn.append(f'<path d="M{self.left - 4:g} {y:.1f}h4" stroke="{_INK}"/>')
+            drawn.append(_label(self.left - 7, y + 3.5, f"{tick:.3g}", anchor="end"))
+        bottom = self.top + self.height
+        for k in dict.fromkeys((0, self.n - 1)):
+            drawn.append(_label(self.left + self.step * (k + 0.5), bottom + 14, str(k + 1)))
+        drawn.append(_label(self.left + self.width / 2, bottom + 28, "singular value, by size"))
+        drawn.append(_label(12, self.top + self.height / 2, f"{norm} norm", turned=True))
+        return drawn
+
+    def framed(self, told: str, drawn: list[str]) -> str:
+        return _framed(self.left + self.width + 22, self.top + self.height + 36, told, drawn)
 
 
 def _cells(values: Sequence[Sequence[float]], reach: float) -> list[str]:
@@ -126,12 +187,14 @@ def _scale(x: float, y: float, height: float, reach: float) -> list[str]:
     return [*bars, edge, *(_label(x + 15, place, told, anchor="start") for place, told in ends)]
 
 
-def _dots(kept: list[tuple[float, float]], dropped: list[tuple[float, float]], radius: float) -> list[str]:
+def _dots(
+    kept: list[tuple[float, float]], dropped: list[tuple[float, float]], radius: float, which: str = ""
+) -> list[str]:
     full = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2g}"/>' for x, y in kept)
     hollow = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2g}"/>' for x, y in dropped)
     return [
-        f'<g class="kept" fill="{KEPT}">{full}</g>',
-        f'<g class="dropped" fill="none" stroke="{DROPPED}" stroke-width="1.2">{hollow}</g>',
+        f'<g class="{which}kept" fill="{KEPT}">{full}</g>',
+        f'<g class="{which}dropped" fill="none" stroke="{DROPPED}" stroke-width="1.2">{hollow}</g>',
     ]
 
 
