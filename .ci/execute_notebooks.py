@@ -2,8 +2,9 @@
 
 Without arguments, all of notebooks/ in order; else the files named. A notebook that fails, or whose file would be too
 large to be shown on a page that hosts code, is left as it was, and the run stops there with a message. What is stored:
-no state of widgets and no live view of one (its name and a hint stand there instead), of a drawing the SVG and its
-text, no warnings, no timings. A second run gives the same files, apart from times that a notebook measures itself.
+no state of widgets, no progress bar and no live view (its name and a hint stand there instead), of a drawing the SVG
+and its text, no warnings, no timings. A second run gives the same files, apart from times that a notebook measures
+itself.
 """
 
 import sys
@@ -18,6 +19,7 @@ from workbench.whole_files import replaced_file
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 LARGEST = 300_000  # bytes of a file
 VIEW = "application/vnd.jupyter.widget-view+json"
+BAR = "%|"  # of a progress bar, in its text
 HINT = "run this cell to move it; the pictures below are drawn from the same numbers"
 
 
@@ -33,8 +35,14 @@ def executed(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [stored(output) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [stored(output) for output in cell.outputs if not passing(output)]
     return notebook
+
+
+def passing(output: nbformat.NotebookNode) -> bool:
+    """Whether an output says something only while the cell runs: a warning, or a progress bar."""
+    told = output.get("data", {})
+    return output.get("name") == "stderr" or (VIEW in told and BAR in told.get("text/plain", ""))
 
 
 def stored(output: nbformat.NotebookNode) -> nbformat.NotebookNode:

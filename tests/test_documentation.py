@@ -88,13 +88,14 @@ def test_the_examples_in_docstrings_print_what_they_say(name):
 def test_the_figures_of_the_readme_are_those_of_the_measurements():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     results = REPOSITORY / "data" / "results"
-    measured = [json.loads((results / name).read_text(encoding="utf-8")) for name in ("speed.json", "diagrams.json")]
+    names = ("speed.json", "diagrams.json", "circuits.json")
+    measured = [json.loads((results / name).read_text(encoding="utf-8")) for name in names]
     rows = {row["what"]: row for result in measured for row in result["rows"]}
     points = json.loads((results / "trade_off.json").read_text(encoding="utf-8"))["points"]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
     shown = {row[0]: row[1] for row in cells if row[0] in rows}
     assert shown == {what: f"{rows[what]['measured']:.3g} {rows[what]['unit']}" for what in shown}
-    assert len(shown) >= 18
+    assert len(shown) >= 30
     peer = [rows[f"faults in six drawings, {given}"]["quimb"] for given in ("nothing given", "placed by hand")]
     told = f"{peer[0]} faults with its defaults and {peer[1]} with every node placed by hand"
     assert told in readme.replace("\n", " ")

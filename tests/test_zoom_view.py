@@ -144,3 +144,13 @@ def test_tokens_are_shown_with_their_spaces_and_cut_where_they_are_long():
     assert "<code>&lt;</code>" in table
     assert "<code>&gt;</code> 50%" in table
     assert "<code>·b</code> 25%" in table
+
+
+def test_the_button_beside_the_menu_says_what_it_opens():
+    view = ZoomView(Zoom(induction_by_hand()))
+    assert view.enter.description == "Open embed"
+    view.part.value = "blocks.1"
+    assert view.enter.description == "Open blocks.1"
+    view.enter.click()
+    assert view.zoom.path == "blocks.1"
+    assert view.enter.description == "Open attn"

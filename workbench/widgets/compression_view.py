@@ -15,6 +15,7 @@ from workbench.explore.compression_lab import CompressionLab
 from workbench.widgets.charts import apply_theme, draw, figures
 from workbench.widgets.colours import DARK, LIGHT
 from workbench.widgets.latest import Latest
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.page import Page
 
 _WIDE = widgets.Layout(width="min(560px, 98%)")
@@ -46,6 +47,7 @@ class CompressionView(widgets.VBox):
         self._connect()
         charts = widgets.Box(self._charts, layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([self.page, *self._control_rows(), self.numbers, self.status, charts, *self._text_rows()])
+        OwnKeys.within(self)
         self._moved()
 
     def _build(self, prompt: str) -> None:

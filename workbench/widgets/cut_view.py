@@ -8,6 +8,7 @@ from html import escape
 import ipywidgets as widgets
 
 from workbench.explore.cut import CutFrame, CutLab
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 from workbench.widgets.small_charts import spectrum_svg
 
@@ -38,6 +39,7 @@ class CutView(widgets.VBox):
         row = widgets.Box([self.bond, self.size, self.reset], layout=widgets.Layout(flex_flow="row wrap"))
         below = widgets.Box([self.spectrum, self.numbers], layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([row, self.scene, below])
+        OwnKeys.within(self)
         self._draw()
 
     def _clicked(self) -> None:

@@ -11,6 +11,7 @@ from workbench.diagram.scene import Mark
 from workbench.explore.freeze import FreezeLab
 from workbench.explore.inspect import picked, value_at
 from workbench.program import Apply
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 
 _WIDE = widgets.Layout(width="min(460px, 98%)")
@@ -50,6 +51,7 @@ class FreezeView(widgets.VBox):
         self.scene_view.observe(self._activated, "activated")
         row = widgets.Box(list(self.buttons.values()), layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([row, self.varied, self.scale, self.scene_view, self.numbers])
+        OwnKeys.within(self)
         self._name_buttons()
         self._tell()
 

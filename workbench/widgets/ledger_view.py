@@ -14,6 +14,7 @@ import traitlets
 from workbench.diagram.scene import Scene
 from workbench.diagram.svg import svg
 from workbench.explore.path_ledger import SORTS, LedgerFrame, LedgerLab, LedgerRow
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 from workbench.widgets.small_charts import heatmap_svg
 
@@ -73,6 +74,7 @@ class LedgerView(widgets.VBox):
         buttons = widgets.Box([self.more, self.fewer], layout=wrap)
         below = widgets.Box([self.numbers, self.shown], layout=wrap)
         super().__init__([top, self.status, self.told, self.cards, buttons, self.scene, below])
+        OwnKeys.within(self)
         self._draw()
 
     def _do(self, action: Callable[[], None]) -> None:

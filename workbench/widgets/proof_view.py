@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from workbench.explore.proving import ProofFrame, ProofLab
 from workbench.rewrite.isometries import SplitSVD
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 
 _LABEL = {"description_width": "6em"}
@@ -50,6 +51,7 @@ class ProofView(widgets.VBox):
         top = widgets.Box([self.rewrite, self.bond, self.apply, self.undo], layout=wrap)
         files = widgets.Box([self.path, self.save, self.load], layout=wrap)
         super().__init__([top, self.status, self.before, self.after, self.lines, files])
+        OwnKeys.within(self)
         self._draw()
 
     def _do(self, action: Callable[[], None]) -> None:

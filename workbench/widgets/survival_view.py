@@ -16,6 +16,7 @@ from workbench.transformer.composition import Head
 from workbench.transformer.head_scores import BEHAVIOURS
 from workbench.widgets.cell_table import CellTable
 from workbench.widgets.latest import Latest
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.small_charts import heatmap_svg, spectra_svg, spectrum_svg
 
 _LABEL = {"description_width": "6em"}
@@ -69,6 +70,7 @@ class SurvivalView(widgets.VBox):
                 self.table,
             ]
         )
+        OwnKeys.within(self)
         self._draw(lab.frame())
         self._show_table()
 

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 
 from workbench.explore.inspect import TensorFrame
 from workbench.explore.theatre import Theatre, TheatreFrame
+from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 from workbench.widgets.small_charts import heatmap_svg
 
@@ -44,6 +45,7 @@ class TheatreView(widgets.VBox):
         row = widgets.Box([self.order, self.step, self.undo], layout=widgets.Layout(flex_flow="row wrap"))
         below = widgets.Box([self.numbers, self.made], layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([row, self.status, self.scene, below])
+        OwnKeys.within(self)
         self._draw()
 
     def _do(self, action: Callable[[], None]) -> None:

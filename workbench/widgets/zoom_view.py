@@ -51,6 +51,7 @@ class ZoomView(widgets.VBox):
         self.back.on_click(lambda _: self._do(zoom.back))
         self.enter.on_click(lambda _: self._do(lambda: zoom.open(self.part.value)))
         self.deeper.on_click(lambda _: self._do(self._deeper))
+        self.part.observe(lambda _: self._name_part(), "value")
         self.head.observe(lambda change: self._chosen(lambda: setattr(zoom, "head", change["new"])), "value")
         self.fold.observe(lambda change: self._chosen(lambda: setattr(zoom, "fold", change["new"])), "value")
         self.scene_view.observe(lambda _: self._select(), ["selected", "selected_kind"])
@@ -80,6 +81,10 @@ class ZoomView(widgets.VBox):
         """A move of a menu or switch, unless it only follows what has been opened by other means."""
         if not self._drawing:
             self._do(move)
+
+    def _name_part(self) -> None:
+        """The button says which part it opens: what is chosen on the page comes here a moment later."""
+        self.enter.description = f"Open {path_name(self.part.value)}" if self.part.value else "Open"
 
     def _crumb(self, number: int) -> None:
         self.zoom.open(self.zoom.frame().crumbs[number][1])
@@ -117,6 +122,7 @@ class ZoomView(widgets.VBox):
             self.back.disabled = not self.zoom.has_before
             _offer(self.part, [(path_name(path), path) for path in frame.children])
             self.enter.disabled = self.part.disabled = not frame.children
+            self._name_part()
             _offer(self.head, [(f"head {head}", head) for head in range(frame.n_heads)])
             self.head.value = frame.head if frame.n_heads else None
             self.head.layout.display = None if frame.n_heads > 1 else "none"
