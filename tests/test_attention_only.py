@@ -78,16 +78,6 @@ def test_its_patterns_are_those_it_attends_by():
     torch.testing.assert_close(output.logits, before, atol=1e-4, rtol=1e-4)
 
 
-def test_one_token_at_a_time_from_the_cache_gives_the_logits_of_all_at_once():
-    own, read = model(), tiny_models.tokens()
-    cache, parts = None, []
-    for position in range(read.shape[1]):
-        output = own(read[:, position : position + 1], past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
-        parts.append(output.logits)
-    torch.testing.assert_close(torch.cat(parts, 1), tiny_models.logits(own, read), atol=1e-4, rtol=1e-4)
-
-
 def test_its_checkpoint_has_no_mlp_and_gives_the_same_model_again(checkpoint):
     names = set(load_file(checkpoint / "model.safetensors"))
     assert len(names) == 2 + 2 * 6 + 2 + 1

@@ -1,6 +1,7 @@
 """Text written by a language model, the same draw each time."""
 
 from collections.abc import Iterator
+from inspect import signature
 
 import torch
 from torch import nn
@@ -34,11 +35,11 @@ def writing(
     draws = torch.rand(room, generator=generator, dtype=torch.float64)
     tokens = torch.tensor([ids], device=lm.device)
     written: list[int] = []
-    cache = None
+    cache, name = None, cache_name(model)
     for draw in draws:
         with torch.no_grad():
-            output = model(tokens, past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
+            output = model(tokens, use_cache=True, **{name: cache})
+        cache = getattr(output, name)
         p = (output.logits[0, -1].double().cpu() / temperature).softmax(-1)
         # Inverse transform over tokens from the likeliest down: a small change of p rarely changes the draw.
         ordered, names = p.sort(descending=True)
@@ -48,3 +49,11 @@ def writing(
         written.append(chosen)
         yield str(lm.tokenizer.decode(written))
         tokens = torch.tensor([[chosen]], device=lm.device)
+
+
+def cache_name(model: nn.Module) -> str:
+    """What the model calls the keys and values of the tokens before: transformers has another name for it since 5.24.
+
+    By the wrong name it is refused there, and passed over without a word in older versions.
+    """
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
