@@ -1,5 +1,6 @@
 """The theatre, the bond slider and proof mode as widgets, without a page: a move, and everything that follows."""
 
+import ipywidgets as widgets
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from workbench.explore.proving import ProofLab
 from workbench.explore.theatre import Theatre
 from workbench.rewrite.bonds import InsertGauge
 from workbench.rewrite.isometries import SplitSVD
+from workbench.widgets.attempt import attempted
 from workbench.widgets.cut_view import CutView
 from workbench.widgets.proof_view import ProofView
 from workbench.widgets.scene_view import SceneView
@@ -205,3 +207,22 @@ def test_the_proof_is_printed_with_its_sign_and_both_sides():
     figure = proof_still(lab.frame())
     assert len(figure.axes) == 2
     assert "=" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, MemoryError])
+def test_what_cannot_be_done_is_said_with_its_signs_escaped_and_forgotten_by_the_next_move(error):
+    status = widgets.HTML("what was said before")
+
+    def fails() -> None:
+        assert status.value == ""
+        raise error("3 < 4")
+
+    attempted(status, fails)
+    assert status.value == '<span role="alert">3 &lt; 4</span>'
+    attempted(status, lambda: None)
+    assert status.value == ""
+
+
+def test_a_fault_of_the_code_itself_is_not_swallowed():
+    with pytest.raises(KeyError):
+        attempted(widgets.HTML(), lambda: {}["nothing"])

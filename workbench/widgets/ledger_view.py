@@ -14,6 +14,7 @@ import traitlets
 from workbench.diagram.scene import Scene
 from workbench.diagram.svg import svg
 from workbench.explore.path_ledger import SORTS, LedgerFrame, LedgerLab, LedgerRow
+from workbench.widgets.attempt import attempted
 from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 from workbench.widgets.small_charts import heatmap_svg
@@ -79,11 +80,7 @@ class LedgerView(widgets.VBox):
 
     def _do(self, action: Callable[[], None]) -> None:
         """Does it and draws what came of it; what does not fit is said, and changes nothing."""
-        self.status.value = ""
-        try:
-            action()
-        except ValueError as error:
-            self.status.value = f'<span role="alert">{escape(str(error))}</span>'
+        attempted(self.status, action)
         self._draw()
 
     def _show(self, n: int) -> None:

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from workbench.explore.proving import ProofFrame, ProofLab
 from workbench.rewrite.isometries import SplitSVD
+from workbench.widgets.attempt import attempted
 from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 
@@ -56,11 +57,7 @@ class ProofView(widgets.VBox):
 
     def _do(self, action: Callable[[], None]) -> None:
         """Does it and draws what came of it; what cannot be done is said, and changes nothing."""
-        self.status.value = ""
-        try:
-            action()
-        except (ValueError, OSError, MemoryError) as error:
-            self.status.value = f'<span role="alert">{escape(str(error))}</span>'
+        attempted(self.status, action)
         self._draw()
 
     def _applied(self) -> None:

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 
 from workbench.explore.inspect import TensorFrame
 from workbench.explore.theatre import Theatre, TheatreFrame
+from workbench.widgets.attempt import attempted
 from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.scene_view import SceneView
 from workbench.widgets.small_charts import heatmap_svg
@@ -50,11 +51,7 @@ class TheatreView(widgets.VBox):
 
     def _do(self, action: Callable[[], None]) -> None:
         """Does it and draws what came of it; what does not fit is said, and changes nothing."""
-        self.status.value = ""
-        try:
-            action()
-        except ValueError as error:
-            self.status.value = f'<span role="alert">{escape(str(error))}</span>'
+        attempted(self.status, action)
         self._draw()
 
     def _order_chosen(self) -> None:
