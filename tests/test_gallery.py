@@ -31,7 +31,7 @@ CONSTRUCTS = """
     Attention head; QK circuit; OV circuit; Heads; No layer; One layer; Two layers; Q-composition; K-composition;
     V-composition; Two layers of attention; Paths of the induction head; Scores of the second layer;
     Block of a trained GPT-2; Head with its norm folded; Circuit of a head and its singular values;
-    Grouped heads and rotary positions
+    Grouped heads and rotary positions; Bilinear layer
 """
 PIECE = """# A page
 
