@@ -14,7 +14,7 @@ BOX = 26.0  # the height of a box
 RISE = 34.0  # from one box to the one above it
 TRUNK = 15.0  # from a trunk to the boxes it feeds
 MARGIN = 16.0
-WIDEST = 1180.0
+WIDEST = 900.0  # of a line of boxes: what fits a notebook beside its margins
 
 
 @dataclass(frozen=True)
