@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_models import FAMILIES, lab
+from tokenizers import Tokenizer, models
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from workbench import LanguageModel, load
 from workbench.rounding import largest_relative_error
@@ -330,3 +331,22 @@ def test_the_shipped_attention_only_model_has_the_heads_that_it_was_trained_to_n
     for by in ("zero", "mean"):
         assert second_copy_accuracy(lm, rows, period, [one.head for one in induction], by) < 0.2
         assert second_copy_accuracy(lm, rows, period, [previous.head], by) < 0.3
+
+
+def test_a_tokenizer_with_gaps_in_its_numbers_is_drawn_from_where_it_has_words():
+    backend = Tokenizer(models.WordLevel({"a": 0, "[U]": 1, "b": 3, "c": 5, "d": 63}, unk_token="[U]"))
+    lm = replace(FAMILIES["gpt2"](), tokenizer=PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="a"))
+    assert ordinary_tokens(lm).tolist() == [1, 3, 5, 63]
+    assert longest_period(lm) == 4
+
+
+def test_a_model_with_no_room_for_two_copies_says_so():
+    small = replace(induction_by_hand(), context=4)
+    with pytest.raises(ValueError, match="has a context of 4 and 12 ordinary tokens; rows that come twice need room"):
+        longest_period(small)
+
+
+def test_the_mean_of_a_head_that_is_not_there_is_refused():
+    rows = repeat_rows(FAMILIES["gpt2"](), 2, 4)
+    with pytest.raises(ValueError, match="has no head -1; it has 0 to 1"):
+        mean_z(FAMILIES["gpt2"](), rows, [(0, -1)])

@@ -425,3 +425,9 @@ def test_what_is_not_there_is_said():
     with pytest.raises(ValueError, match=f"rows are not sorted by 'size'; they are by {SORTS[0]}"):
         lab.sort = "size"
     assert (lab.positions, lab.sort) == ((0, 6), SORTS[0])
+
+
+def test_norms_hide_nothing_where_the_logits_tell_no_tokens_apart():
+    lm = load("attn2", "cpu")
+    lm.model.lm_head.weight.data.zero_()
+    assert ledger_of(lm, [1, 2, 3]).hidden.live_error == 0

@@ -156,6 +156,28 @@ def test_with_rotary_positions_a_score_is_the_circuit_at_the_distance_of_query_a
             assert torch.allclose(score, values["qk"][t, s], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn", "longrope", "llama3"])
+def test_rotary_positions_that_lengthen_queries_and_keys_leave_that_to_the_scale_of_the_scores(kind):
+    more = {
+        "longrope": {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4},
+        "llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    }
+    rope = {"rope_type": kind, "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 8}
+    lm = wrapped(LlamaForCausalLM(LlamaConfig(**LLAMA, rope_parameters=rope | more.get(kind, {}))))
+    row = tokens(7)
+    own = activations(lm, row)
+    values = view(lm, "blocks.1.attn", row).run()
+    assert largest_relative_error(own["blocks.1.pattern"], values["pattern"].reshape(4, 7, 7)) < 1e-5
+    turn = anatomy_of(lm).rotation(7)
+    assert torch.allclose(turn @ turn.mT, torch.eye(8).expand(7, 8, 8), atol=1e-6)
+    head = view(lm, "blocks.1.attn.head.3", row).run()
+    circuit = view(lm, "blocks.1.attn.head.3.QK", row).result()
+    assert torch.allclose(head["ln1"][5] @ circuit[3] @ head["ln1"][2], head["qk"][5, 2], rtol=1e-4)
+    assert torch.allclose(
+        head["ln1"][5] @ qk_circuit(lm, 1, 3, fold=False).dense() @ head["ln1"][5], head["qk"][5, 5], rtol=1e-4
+    )
+
+
 def test_streams_are_run_no_farther_than_asked():
     anatomy = anatomy_of(gpt2())
     row = tokens()
@@ -173,6 +195,7 @@ def test_streams_are_run_no_farther_than_asked():
         ("blocks.1.attn.head", r"there is no view 'blocks.1.attn.head'; there are model, embed.*blocks.1, of a block"),
         ("blocks.1.attn.head.0.QQ", "there is no view 'blocks.1.attn.head.0.QQ'"),
         ("", "there is no view ''"),
+        ("blocks.00", "there is no view 'blocks.00'"),
     ],
 )
 def test_an_unknown_path_says_what_there_is(path, message):
@@ -194,7 +217,8 @@ def test_a_block_without_an_mlp_says_so():
         (torch.tensor([3, 64]), ValueError, r"tokens are 3 to 64, and tiny-gpt2 has a vocabulary of 64 \(0 to 63\)"),
         (torch.tensor([-1, 4]), ValueError, "tokens are -1 to 4"),
         (torch.zeros(2, 3, dtype=torch.int64), ValueError, r"one row of 1 to 16 tokens, not a \(2, 3\)"),
-        ("", ValueError, r"one row of 1 to 16 tokens, not a \(0,\)"),
+        ([], ValueError, r"one row of 1 to 16 tokens, not a \(0,\)"),
+        ("", ValueError, "the text '' has no token that tiny-gpt2 knows"),
         (torch.tensor([0.5]), TypeError, "a text or a row of whole numbers, and these are torch.float32"),
         ([True], TypeError, "a text or a row of whole numbers, and these are torch.bool"),
     ],

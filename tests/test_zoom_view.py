@@ -1,5 +1,7 @@
 """The zoom as a widget, without a page: clicks, keys, buttons and menus, and everything that follows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_models import FAMILIES
@@ -154,3 +156,10 @@ def test_the_button_beside_the_menu_says_what_it_opens():
     view.enter.click()
     assert view.zoom.path == "blocks.1"
     assert view.enter.description == "Open attn"
+
+
+def test_a_name_with_the_signs_of_a_formula_is_printed_as_it_is():
+    hand = replace(induction_by_hand(), name="a_$x^$")
+    figure = zoom_still(Zoom(hand, [0, 1, 2, 1]).frame())
+    figure.canvas.draw()
+    assert "a_$x^$" in figure.get_suptitle()

@@ -72,8 +72,13 @@ def ablated_logits(
 def mean_z(
     model: LanguageModel | Anatomy, rows: Int[Tensor, "n t"], heads: Sequence[Head]
 ) -> dict[Head, Float[Tensor, " k"]]:
-    """The mean z of each of these heads over all rows and positions, in the model as it is."""
+    """The mean z of each of these heads over all rows and positions, in the model as it is.
+
+    Raises ValueError for heads that are not there.
+    """
     anatomy = anatomy_of(model)
+    for head in heads:
+        anatomy.head(*head)
     if isinstance(model, Anatomy):
         runs = [[values["z"].mean(1) for values in run_blocks(model, row)] for row in rows]
         return {(layer, head): torch.stack([run[layer][head] for run in runs]).mean(0) for layer, head in heads}

@@ -1,5 +1,6 @@
 """The path ledger: an attention-only model's logits as a sum of paths, exactly, and what each contributes."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -219,7 +220,8 @@ def _centred(logits: Float[Tensor, "t v"]) -> Float[Tensor, "t v"]:
 
 def _change(before: Tensor, after: Tensor) -> float:
     wanted = _centred(before)
-    return float(torch.linalg.vector_norm(_centred(after) - wanted) / torch.linalg.vector_norm(wanted))
+    change, size = (float(torch.linalg.vector_norm(own)) for own in (_centred(after) - wanted, wanted))
+    return change / size if size else 0.0 if change == 0 else math.inf
 
 
 def _norm_names(anatomy: Anatomy) -> list[str]:

@@ -19,20 +19,27 @@ def ordinary_tokens(model: LanguageModel | Anatomy) -> Int[Tensor, " n"]:
     """The tokens that a text is made of: all but the start, the tokenizer's special ones, and its bare bytes."""
     anatomy = anatomy_of(model)
     left_out = {anatomy.first}
-    n = anatomy.d_vocab
-    if isinstance(model, LanguageModel):
-        n = min(n, len(model.tokenizer))  # a vocabulary may be padded to a round number
-        words = model.tokenizer.convert_ids_to_tokens(list(range(n)))
+    known = list(range(anatomy.d_vocab))
+    if isinstance(model, LanguageModel):  # which may know fewer, and not those from 0 on
+        word_of = {number: word for word, number in model.tokenizer.get_vocab().items()}
+        known = [number for number in known if number in word_of and not _BYTE.fullmatch(word_of[number])]
         left_out |= set(model.tokenizer.all_special_ids)
-        left_out |= {number for number, word in enumerate(words) if _BYTE.fullmatch(word)}
-    return torch.tensor([number for number in range(n) if number not in left_out])
+    return torch.tensor([number for number in known if number not in left_out], dtype=torch.int64)
 
 
 def longest_period(model: LanguageModel | Anatomy) -> int:
-    """How many tokens fit the context twice, and differ; `LONGEST_PERIOD` at most."""
-    anatomy = anatomy_of(model)
-    room = (anatomy.context - (anatomy.first is not None)) // 2
-    return min(LONGEST_PERIOD, room, len(ordinary_tokens(model)))
+    """How many tokens fit the context twice, and differ; `LONGEST_PERIOD` at most.
+
+    Raises ValueError where two are too many.
+    """
+    anatomy, n_ordinary = anatomy_of(model), len(ordinary_tokens(model))
+    period = min(LONGEST_PERIOD, (anatomy.context - (anatomy.first is not None)) // 2, n_ordinary)
+    if period < 2:
+        raise ValueError(
+            f"{anatomy.name} has a context of {anatomy.context} and {n_ordinary} ordinary tokens; rows that come twice "
+            "need room for a start and twice two different tokens."
+        )
+    return period
 
 
 def repeat_rows(

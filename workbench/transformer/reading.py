@@ -123,10 +123,11 @@ def _llama(lm: LanguageModel, model: LlamaForCausalLM | MistralForCausalLM) -> A
             None if (bias := _bias(module)) is None else bias.reshape(*sizes.values())
             for module, sizes in ((own.q_proj, queries), (own.k_proj, keys), (own.v_proj, keys))
         ]
+        scale = float(own.scaling) * _lengthened(body.rotary_emb) ** 2
         attn = Attention(
             _weight("W_Q", own.q_proj, queries, {"d": d}), _weight("W_K", own.k_proj, keys, {"d": d}),
             _weight("W_V", own.v_proj, keys, {"d": d}), _weight("W_O", own.o_proj, {"d": d}, queries),
-            float(own.scaling), biases[0], biases[1], biases[2], _bias(own.o_proj), in_float32=True,
+            scale, biases[0], biases[1], biases[2], _bias(own.o_proj), in_float32=True,
         )  # fmt: skip
         f = _shape(mlp.gate_proj)[0]
         gated = Mlp(
@@ -143,13 +144,21 @@ def _llama(lm: LanguageModel, model: LlamaForCausalLM | MistralForCausalLM) -> A
 
 
 def _rotation(rotary: nn.Module, like: Tensor, n: int) -> Float[Tensor, "n k k"]:
-    """The rotations of the first `n` positions, from the model's own table of cosines and sines."""
+    """The rotations of the first `n` positions, from the model's own table of cosines and sines.
+
+    Without the factor that some kinds of rotary positions lengthen queries and keys by: it is in the scores' scale.
+    """
     with torch.no_grad():
         cos, sin = rotary(like, torch.arange(n, device=like.device)[None])  # (1, n, k) each, in the dtype of `like`
     k = cos.shape[-1]
     one = torch.eye(k, dtype=like.dtype, device=like.device)
     turned = torch.cat((-one[k // 2 :], one[: k // 2]))  # (x1, x2) to (-x2, x1), as transformers has it
-    return cos[0, :, :, None] * one + sin[0, :, :, None] * turned
+    return (cos[0, :, :, None] * one + sin[0, :, :, None] * turned) / _lengthened(rotary)
+
+
+def _lengthened(rotary: nn.Module) -> float:
+    """What the model's rotary table multiplies queries and keys by besides turning them (YaRN, LongRoPE); mostly 1."""
+    return float(getattr(rotary, "attention_scaling", 1.0))
 
 
 def _norm(module: nn.Module) -> Norm:

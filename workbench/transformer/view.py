@@ -28,8 +28,10 @@ from workbench.transformer.reading import anatomy_of
 from workbench.transformer.steps import Draft
 
 Tokens = str | Sequence[int] | Tensor  # a text, or a row of token ids
-_HEAD = re.compile(r"blocks\.(\d+)\.attn\.head\.(\d+)(?:\.(QK|OV|full_QK|full_OV|QK\.svd|OV\.svd))?")
-_BLOCK = re.compile(r"blocks\.(\d+)(?:\.(attn|mlp|logit_lens))?")
+_HEAD = re.compile(
+    r"blocks\.(0|[1-9][0-9]*)\.attn\.head\.(0|[1-9][0-9]*)(?:\.(QK|OV|full_QK|full_OV|QK\.svd|OV\.svd))?"
+)
+_BLOCK = re.compile(r"blocks\.(0|[1-9][0-9]*)(?:\.(attn|mlp|logit_lens))?")
 
 
 def view(
@@ -90,8 +92,12 @@ def tokens_of(model: LanguageModel | Anatomy, tokens: Tokens) -> Int[Tensor, " t
         if not isinstance(model, LanguageModel):
             raise TypeError(f"{anatomy.name} is made by hand and has no tokenizer; give a row of token ids.")
         ids = model.tokenizer(tokens, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise ValueError(
+                f"the text {tokens[:40]!r} has no token that {anatomy.name} knows; give a longer or another one."
+            )
         tokens = torch.tensor(ids, dtype=torch.int64, device=model.device)
-    row = tokens if isinstance(tokens, Tensor) else torch.as_tensor(tokens)
+    row = tokens if isinstance(tokens, Tensor) else torch.as_tensor(tokens, dtype=None if len(tokens) else torch.int64)
     if row.is_floating_point() or row.is_complex() or row.dtype == torch.bool:
         raise TypeError(f"tokens are a text or a row of whole numbers, and these are {row.dtype}.")
     return anatomy.check_tokens(row.to(anatomy.W_E.parts[0].array.device).long())

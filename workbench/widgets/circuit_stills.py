@@ -43,7 +43,7 @@ def ledger_still(frame: LedgerFrame, most: int = 12) -> Figure:
     heatmap_panel(figure, axes[1, 1], frame.shown)
     left = len(frame.rows) - len(rows)
     more = f"\n{left} more path{'s are' if left > 1 else ' is'} not shown" if left else ""
-    figure.suptitle(f"{frame.model}: {frame.equation}{more}", fontsize=10)
+    figure.suptitle(f"{frame.model}: {frame.equation}{more}", fontsize=10, parse_math=False)
     return figure
 
 
@@ -66,8 +66,8 @@ def survival_still(frame: SurvivalFrame) -> Figure:
     for panel, change in zip(axes[1], (frame.qk, frame.ov), strict=False):
         _spectra_panel(panel, change)
     spectrum_panel(axes[1, 2], frame.spectrum, frame.kept)
-    axes[1, 2].set_title(f"bond {frame.bond} of {frame.full_bond}", fontsize=10)
-    figure.suptitle(str(frame).split("\n")[0], fontsize=10)
+    axes[1, 2].set_title(f"bond {frame.bond} of {frame.full_bond}", fontsize=10, parse_math=False)
+    figure.suptitle(str(frame).split("\n")[0], fontsize=10, parse_math=False)
     return figure
 
 
@@ -106,7 +106,11 @@ def survival_table_still(table: SurvivalTable) -> Figure:
     axes.set_xlabel(str(table).split("\n")[-1].replace("; ", "\n", 1), fontsize=8)
     axes.set_ylabel("head, score", fontsize=9)
     figure.colorbar(image, ax=axes, label="share of the full bond")
-    figure.suptitle(str(table).split("\n")[0].replace(" that keeps", "\nthat keeps").replace("; ", ";\n"), fontsize=9)
+    figure.suptitle(
+        str(table).split("\n")[0].replace(" that keeps", "\nthat keeps").replace("; ", ";\n"),
+        fontsize=9,
+        parse_math=False,
+    )
     return figure
 
 

@@ -18,7 +18,7 @@ def still(frame: Frame) -> Figure:
     _trade_off(trade, frame)
     _heatmap(figure, heat, frame)
     _spectrum(spectrum, frame)
-    figure.suptitle(str(frame).split("\n")[0])
+    figure.suptitle(str(frame).split("\n")[0], parse_math=False)
     return figure
 
 

@@ -34,7 +34,7 @@ def theatre_still(frame: TheatreFrame) -> Figure:
     costs.set(xscale="log", xlabel="multiply-adds; the line: so far", title="Whole orders")
     costs.invert_yaxis()
     costs.minorticks_off()
-    figure.suptitle(str(frame).split("\n")[min(1, frame.step)], fontsize=10)
+    figure.suptitle(str(frame).split("\n")[min(1, frame.step)], fontsize=10, parse_math=False)
     return figure
 
 
@@ -43,8 +43,10 @@ def cut_still(frame: CutFrame) -> Figure:
     figure, (drawing, values) = _beside(frame.scene, 1)
     drawn_on(drawing, frame.scene)
     spectrum_panel(values, frame.spectrum, frame.cut)
-    values.set_title(f"bond {frame.selected}, cut at {frame.cut} of {len(frame.spectrum)}", fontsize=10)
-    figure.suptitle("\n".join(str(frame).split("\n")[2:4]), fontsize=9)
+    values.set_title(
+        f"bond {frame.selected}, cut at {frame.cut} of {len(frame.spectrum)}", fontsize=10, parse_math=False
+    )
+    figure.suptitle("\n".join(str(frame).split("\n")[2:4]), fontsize=9, parse_math=False)
     return figure
 
 
@@ -59,7 +61,9 @@ def proof_still(frame: ProofFrame) -> Figure:
     plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
     for panel, side in zip(axes[:, 0], (frame.before, frame.after)[-rows:], strict=True):
         drawn_on(panel, side)
-    figure.suptitle(f"{len(frame.lines)}. {frame.lines[-1]}" if frame.lines else "no step yet", fontsize=10)
+    figure.suptitle(
+        f"{len(frame.lines)}. {frame.lines[-1]}" if frame.lines else "no step yet", fontsize=10, parse_math=False
+    )
     return figure
 
 
@@ -72,7 +76,7 @@ def inspector_still(diagram: Diagram, frame: TensorFrame) -> Figure:
         _words(values, frame.spectrum_told)
     else:
         spectrum_panel(values, frame.spectrum)
-    figure.suptitle("; ".join(str(frame).split("\n")[:3]), fontsize=10)
+    figure.suptitle("; ".join(str(frame).split("\n")[:3]), fontsize=10, parse_math=False)
     return figure
 
 
@@ -92,7 +96,7 @@ def freeze_still(diagram: Diagram, frame: LinearityFrame) -> Figure:
     line.minorticks_off()
     line.set_xlabel(f"additivity defect of {frame.out} in {frame.varied}: {frame.defect:.2e}")
     line.legend(loc="upper right", fontsize=8, ncols=2)
-    figure.suptitle("\n".join(str(frame).split("\n")[1:]), fontsize=9)
+    figure.suptitle("\n".join(str(frame).split("\n")[1:]), fontsize=9, parse_math=False)
     return figure
 
 
@@ -105,7 +109,7 @@ def heatmap_panel(figure: Figure, axes: Axes, frame: TensorFrame | None) -> None
     image = axes.imshow(frame.heatmap, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
     rows, columns = frame.sides
     axes.set(xlabel=columns, ylabel=rows, xticks=[], yticks=[])
-    axes.set_title(frame.name, fontsize=10)
+    axes.set_title(frame.name, fontsize=10, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.9)
 
 

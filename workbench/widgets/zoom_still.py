@@ -31,7 +31,9 @@ def zoom_still(frame: ZoomFrame) -> Figure:
     drawn_on(figure.add_subplot(grid[0, :]), scene)
     for number, draw in enumerate(panels):
         draw(figure, figure.add_subplot(grid[1, number]))
-    figure.suptitle(f"{frame.model}: {' › '.join(name for name, _ in frame.crumbs)}\n{frame.told}", fontsize=9)
+    figure.suptitle(
+        f"{frame.model}: {' › '.join(name for name, _ in frame.crumbs)}\n{frame.told}", fontsize=9, parse_math=False
+    )
     return figure
 
 
@@ -53,7 +55,7 @@ def _panels(frame: ZoomFrame) -> list[Callable[[Figure, Axes], None]]:
 
 def _pattern_panel(axes: Axes, pattern: TensorFrame, tokens: tuple[str, ...], head: int) -> None:
     axes.imshow(pattern.heatmap, cmap="Greens", vmin=0, vmax=1)
-    axes.set_title(f"pattern of head {head}", fontsize=10)
+    axes.set_title(f"pattern of head {head}", fontsize=10, parse_math=False)
     if len(tokens) != len(pattern.heatmap):
         axes.set(xlabel="key", ylabel="query", xticks=[], yticks=[])
         return
