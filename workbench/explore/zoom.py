@@ -89,7 +89,7 @@ class Zoom:
     ) -> None:
         self.model = load(model) if isinstance(model, str | Path) else model
         self.anatomy = anatomy_of(self.model)
-        self.tokens = None if tokens is None else tokens_of(self.model, tokens)
+        self.tokens = None if tokens is None else tokens_of(self.model, tokens, self.anatomy)
         self._texts = () if self.tokens is None else token_texts(self.model, self.tokens)
         self._passes: dict[bool, dict[str, Tensor]] = {}
         self._head = 0
@@ -109,7 +109,7 @@ class Zoom:
     @property
     def children(self) -> tuple[str, ...]:
         """The views that this one opens into."""
-        return paths(self.model, self._path)
+        return paths(self.anatomy, self._path)
 
     @property
     def n_heads(self) -> int:

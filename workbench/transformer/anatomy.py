@@ -5,7 +5,7 @@ Names are those of TransformerLens (W_Q, resid_pre, pattern …); axes are ours,
 query heads share one key head (grouped queries), a head is the pair g (group) and m (member of the group).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -158,11 +158,6 @@ class Anatomy:
     def heads(self) -> tuple[tuple[int, int], ...]:
         """Every head as (layer, head), in order."""
         return tuple((layer, head) for layer, block in enumerate(self.blocks) for head in range(block.attn.n_heads))
-
-    def positions(self, n: int) -> Mapping[str, Tensor]:
-        """What tells positions apart, for the first `n`: learned vectors, rotations, or nothing."""
-        found = {} if self.W_pos is None else {"W_pos": self.W_pos[:n]}
-        return found if self.rotation is None else {**found, "R": self.rotation(n)}
 
     def check_tokens(self, tokens: Tensor) -> Int[Tensor, " t"]:
         """The tokens, as given. Raises ValueError unless they are in the vocabulary and fit the context."""

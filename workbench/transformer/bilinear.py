@@ -131,7 +131,7 @@ def bilinear_error(model: LanguageModel | Anatomy, layer: int, tokens: Tokens) -
     if block.mlp is None:
         raise ValueError(f"block {layer} of {anatomy.name} has no MLP; it has attention alone.")
     term = bilinear_term(block.mlp, block.ln2)
-    values = next(islice(run_blocks(anatomy, tokens_of(model, tokens)), layer, None))
+    values = next(islice(run_blocks(anatomy, tokens_of(model, tokens, anatomy)), layer, None))
     x, own = values["resid_mid"], values["mlp"].double()
     made = term.apply(x if block.ln2 is None else block.ln2.unit(x)).double()
     off, size = torch.linalg.vector_norm(made - own, dim=-1), torch.linalg.vector_norm(own, dim=-1)

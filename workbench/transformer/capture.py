@@ -46,7 +46,8 @@ def activations(lm: LanguageModel, tokens: Tokens) -> dict[str, Tensor]:
     attention of transformers, which alone gives patterns.
     Raises ValueError for tokens that the model cannot read, or a model that views do not know.
     """
-    anatomy, row = anatomy_of(lm), tokens_of(lm, tokens)
+    anatomy = anatomy_of(lm)
+    row = tokens_of(lm, tokens, anatomy)
     model = shared_copy(lm.model)
     model.set_attn_implementation("eager")  # pyright: ignore[reportCallIssue]
     is_gpt2 = isinstance(model, GPT2LMHeadModel)

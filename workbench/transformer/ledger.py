@@ -193,7 +193,7 @@ def ledger_of(model: LanguageModel | Anatomy, tokens: Tokens) -> Ledger:
             f"{anatomy.name} has {len(anatomy.blocks)} layers; paths are listed for 1 or {MOST_LAYERS}, since each "
             "further layer multiplies them by the number of its heads."
         )
-    row = tokens_of(model, tokens)
+    row = tokens_of(model, tokens, anatomy)
     if len(row) < 2:
         raise ValueError("1 token was given; a ledger needs 2 or more, since it asks what comes next.")
     run = frozen_run(anatomy, row)

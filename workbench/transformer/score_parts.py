@@ -81,7 +81,7 @@ def score_shares(model: LanguageModel | Anatomy, layer: int, head: int, tokens: 
     """
     anatomy = anatomy_of(model)
     attn, norm = anatomy.head(layer, head), anatomy.block(layer).ln1
-    row = tokens_of(model, tokens)
+    row = tokens_of(model, tokens, anatomy)
     parts, constant, stream = _written(anatomy, layer, row)
     names = (*parts, CONSTANT)
     read = _frozen(norm, torch.stack([*parts.values(), constant.expand_as(stream)]), stream)

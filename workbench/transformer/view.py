@@ -52,7 +52,7 @@ def view(
     and for a model of an architecture that is not known.
     """
     anatomy = anatomy_of(model)
-    row = None if tokens is None else tokens_of(model, tokens)
+    row = None if tokens is None else tokens_of(model, tokens, anatomy)
     return view_of(anatomy, path, fold, row, {})
 
 
@@ -85,9 +85,12 @@ def above(path: str) -> str:
     return "model" if rest == "blocks" else rest
 
 
-def tokens_of(model: LanguageModel | Anatomy, tokens: Tokens) -> Int[Tensor, " t"]:
-    """The tokens of a text, or a row of them, checked. Raises ValueError where the model cannot read them."""
-    anatomy = anatomy_of(model)
+def tokens_of(model: LanguageModel | Anatomy, tokens: Tokens, anatomy: Anatomy | None = None) -> Int[Tensor, " t"]:
+    """The tokens of a text, or a row of them, checked. Raises ValueError where the model cannot read them.
+
+    `anatomy` is the model's, where it is at hand: reading it makes the cut trains of a model dense.
+    """
+    anatomy = anatomy or anatomy_of(model)
     if isinstance(tokens, str):
         if not isinstance(model, LanguageModel):
             raise TypeError(f"{anatomy.name} is made by hand and has no tokenizer; give a row of token ids.")
