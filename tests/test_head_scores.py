@@ -28,6 +28,7 @@ from workbench.transformer.head_scores import (
     patterns_on,
     previous_token_score,
 )
+from workbench.transformer.matrices import block_module
 from workbench.transformer.probe_rows import longest_period, ordinary_tokens, plain_rows, repeat_rows
 from workbench.transformer.reading import anatomy_of
 from workbench.transformer.repeats import RepeatsRecipe, letter_tokenizer, second_copy_hits
@@ -350,3 +351,13 @@ def test_the_mean_of_a_head_that_is_not_there_is_refused():
     rows = repeat_rows(FAMILIES["gpt2"](), 2, 4)
     with pytest.raises(ValueError, match="has no head -1; it has 0 to 1"):
         mean_z(FAMILIES["gpt2"](), rows, [(0, -1)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_module_of_a_matrix_is_found_whether_its_bond_is_cut_or_not(family):
+    own = lab(family)
+    dense, cut = (block_module(model, 1, "attn.W_O") for model in (own.lm.model, own.present.model))
+    assert dense is own.matrices["blocks.1.attn.W_O"].module
+    assert cut is own.layers["blocks.1.attn.W_O"]
+    with pytest.raises(ValueError, match=r"has no attn\.W_X in its blocks"):
+        block_module(own.lm.model, 1, "attn.W_X")

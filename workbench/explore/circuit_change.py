@@ -25,15 +25,17 @@ class CircuitChange:
     out_cosines: tuple[float, ...]
     in_cosines: tuple[float, ...]
 
+    @property
+    def cosines(self) -> tuple[str, str]:
+        """The cosines of both sides, in words."""
+        out, into = (" ".join(f"{cosine:.2f}" for cosine in own) for own in (self.out_cosines, self.in_cosines))
+        return f"out {out}", f"in {into}"
+
     def __str__(self) -> str:
-        told = (
-            f"{side} {' '.join(f'{cosine:.2f}' for cosine in cosines)}"
-            for side, cosines in (("out", self.out_cosines), ("in", self.in_cosines))
-        )
         values = (f"{float(spectrum.values[0]):.3g}" for spectrum in (self.before, self.after))
         return (
             f"{self.name}: rank {len(self.before)} → {len(self.after)}, largest singular value {' → '.join(values)}, "
-            f"cosines of leading directions {', '.join(told)}"
+            f"cosines of leading directions {', '.join(self.cosines)}"
         )
 
 

@@ -7,13 +7,12 @@ from functools import partial
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
 
 from workbench.transformer.anatomy import Anatomy
 from workbench.transformer.block_runs import run_blocks
 from workbench.transformer.composition import Head
 from workbench.transformer.load import LanguageModel
-from workbench.transformer.matrices import shared_copy
+from workbench.transformer.matrices import block_module, shared_copy
 from workbench.transformer.parts import model_part
 from workbench.transformer.reading import anatomy_of
 from workbench.transformer.repeats import second_copy_hits
@@ -65,7 +64,9 @@ def ablated_logits(
         return _by_views(without_heads(model, instead), rows)
     copied = shared_copy(model.model)
     for layer, own in _by_layer(instead).items():
-        _projection(copied, layer).register_forward_pre_hook(partial(_replace, anatomy.blocks[layer].attn.n_heads, own))
+        block_module(copied, layer, "attn.W_O").register_forward_pre_hook(
+            partial(_replace, anatomy.blocks[layer].attn.n_heads, own)
+        )
     return _by_model(copied, rows)
 
 
@@ -88,7 +89,7 @@ def mean_z(
         def keep(module: nn.Module, given: tuple[Tensor, ...], layer: int = layer) -> None:
             found.setdefault(layer, []).append(given[0].flatten(0, 1))
 
-        _projection(copied, layer).register_forward_pre_hook(keep)
+        block_module(copied, layer, "attn.W_O").register_forward_pre_hook(keep)
     _by_model(copied, rows)
     means = {layer: torch.cat(parts).mean(0) for layer, parts in found.items()}
     return {(layer, head): means[layer].reshape(anatomy.blocks[layer].attn.n_heads, -1)[head] for layer, head in heads}
@@ -116,13 +117,6 @@ def _replace(n_heads: int, instead: Mapping[int, Tensor], module: nn.Module, giv
     for head, z in instead.items():
         by_head[..., head, :] = z.to(by_head)
     return by_head.flatten(-2)
-
-
-def _projection(model: nn.Module, layer: int) -> nn.Module:
-    """The module that holds W_O, whether its bond is cut or not."""
-    is_gpt2 = isinstance(model, GPT2LMHeadModel)
-    path = f"transformer.h.{layer}.attn.c_proj" if is_gpt2 else f"model.layers.{layer}.self_attn.o_proj"
-    return model.get_submodule(path)
 
 
 def _by_layer(instead: Mapping[Head, Tensor]) -> dict[int, dict[int, Tensor]]:

@@ -55,6 +55,19 @@ class BlockMatrix:
         return self.name.rsplit(".", 1)[1]
 
 
+def block_module(model: nn.Module, layer: int, name: str) -> nn.Module:
+    """The module of a block that holds the matrix called so, such as `attn.W_O`, whether its bond is cut or not.
+
+    Raises ValueError for a model of another family, or one whose blocks have no such matrix.
+    """
+    for prefix, names in _FAMILIES.items():
+        if _submodule(model, prefix) is not None:
+            for path, own in names.items():
+                if own == name:
+                    return model.get_submodule(f"{prefix}.{layer}.{path}")
+    raise ValueError(f"{type(model).__name__} has no {name} in its blocks, as far as is known here.")
+
+
 def block_matrices(model: nn.Module) -> dict[str, BlockMatrix]:
     """Every weight matrix of the model's blocks, in order, as `blocks.3.mlp.W_in`.
 

@@ -131,11 +131,8 @@ def _spectra_panel(axes: Axes, change: CircuitChange) -> None:
     axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="singular value, by size", ylabel=f"{change.before.norm} norm")
-    cosines = (
-        f"{side} {' '.join(f'{cosine:.2f}' for cosine in own)}"
-        for side, own in (("out", change.out_cosines), ("in", change.in_cosines))
-    )
     axes.set_title(
-        f"{change.name}, rank {len(change.before)} → {len(change.after)}\ncosines: {'; '.join(cosines)}", fontsize=8
+        f"{change.name}, rank {len(change.before)} → {len(change.after)}\ncosines: {'; '.join(change.cosines)}",
+        fontsize=8,
     )
     axes.legend(fontsize=8)

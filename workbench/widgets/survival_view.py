@@ -202,9 +202,8 @@ def _titled(title: str, svg: str) -> str:
 
 def _turned(change: CircuitChange) -> str:
     """The angles, beneath the circuit's name."""
-    sides = (("out", change.out_cosines), ("in", change.in_cosines))
-    cosines = "; ".join(f"{side} {' '.join(f'{cosine:.2f}' for cosine in own)}" for side, own in sides)
-    return f", rank {len(change.before)} → {len(change.after)}<br><small>cosines: {cosines}</small>"
+    told = f"cosines: {'; '.join(change.cosines)}"
+    return f", rank {len(change.before)} → {len(change.after)}<br><small>{told}</small>"
 
 
 def _cut_told(frame: SurvivalFrame) -> str:
