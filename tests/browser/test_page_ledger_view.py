@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from contrast import contrasts
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -34,27 +35,12 @@ model = Anatomy("random", embedded, unembedded, blocks, 9, W_pos=made(9, 12), ln
 view = LedgerView(LedgerLab(model, torch.arange(9)))
 view"""
 # Contrast, as WCAG defines it, of a card's ink and of the two colours of its bars with what is behind them.
-CONTRASTS = """() => {
-  const parsed = (text) => text.match(/[\\d.]+/g).map(Number);
-  const bright = (text) => {
-    const [r, g, b] = parsed(text).slice(0, 3).map((v) => v / 255)
-      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const card = document.querySelector(".tn-path");
-  let back = card;
-  while (back && (parsed(getComputedStyle(back).backgroundColor)[3] ?? 1) === 0) back = back.parentElement;
-  const behind = bright(getComputedStyle(back).backgroundColor);
-  const against = (text) => {
-    const [low, high] = [bright(text), behind].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  };
-  const fill = (name) => against(getComputedStyle(document.querySelector(name)).backgroundColor);
-  return {
-    ink: against(getComputedStyle(card).color), behind,
-    above: fill(".tn-fill:not(.tn-below)"), below: fill(".tn-below"),
-  };
-}"""
+CONTRASTS = contrasts(
+    ".tn-path",
+    ink=(".tn-path", "color"),
+    above=(".tn-fill:not(.tn-below)", "backgroundColor"),
+    below=(".tn-below", "backgroundColor"),
+)
 
 
 @pytest.fixture

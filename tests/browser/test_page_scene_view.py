@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from contrast import contrasts
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -53,24 +54,7 @@ TIMED = """async (key) => {
 }"""
 CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.type)"
 # Contrast, as WCAG defines it, of the told line's ink and of the ring with what is behind them.
-CONTRASTS = """() => {
-  const parsed = (text) => text.match(/[\\d.]+/g).map(Number);
-  const bright = (text) => {
-    const [r, g, b] = parsed(text).slice(0, 3).map((v) => v / 255)
-      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const told = document.querySelector(".tn-told");
-  let back = told;
-  while (back && (parsed(getComputedStyle(back).backgroundColor)[3] ?? 1) === 0) back = back.parentElement;
-  const behind = bright(getComputedStyle(back).backgroundColor);
-  const against = (text) => {
-    const [low, high] = [bright(text), behind].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  };
-  const ring = document.querySelector(".tn-ring");
-  return { told: against(getComputedStyle(told).color), ring: against(getComputedStyle(ring).stroke), behind };
-}"""
+CONTRASTS = contrasts(".tn-told", told=(".tn-told", "color"), ring=(".tn-ring", "stroke"))
 
 
 @pytest.fixture
