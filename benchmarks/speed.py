@@ -94,7 +94,7 @@ def tick() -> list[Row]:
 def quick_estimate(lab: CompressionLab, name: str) -> list[Row]:
     """The first estimate after a tick beside one dense forward pass of the tokens it scores."""
     rows = []
-    tokens = lab.evaluator.windows.rows(0, lab.evaluator.windows.batch_rows).tokens[:, :-1]
+    tokens = lab.evaluator.windows.rows(0, lab.evaluator.windows.batch_rows(lab.lm.model)).tokens[:, :-1]
 
     def dense() -> None:
         with torch.inference_mode():

@@ -44,7 +44,7 @@ def main() -> None:
             "dense": {
                 "perplexity": dense.dense_perplexity,
                 "accuracy": dense.dense_accuracy,
-                "n_params": lab.dense_n_params,
+                "n_params": lab.sizes.dense_n_params,
             },
             "points": [point.as_dict() for point in lab.curve],
         },

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from workbench import CompressionLab, load
 from workbench.compress.budget import check_kept
 from workbench.compress.windows import read_text, windows_of_sequences, windows_of_text
-from workbench.decompose.low_rank import LowRank, check_bond
+from workbench.decompose.ladder import check_bond
+from workbench.decompose.low_rank import LowRank
 
 
 @pytest.fixture
@@ -68,9 +69,9 @@ def test_an_unknown_matrix_is_answered_with_the_nearest_names(lab):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (("tucker", "plain"), r"unknown method 'tucker'; there are svd, mpo"),
-        (("svd", "outputs"), r"'svd' is not cut in metric 'outputs'; give input or plain"),
-        (("mpo", "input"), r"'mpo' is not cut in metric 'input'; give plain"),
+        (("pca", "plain"), r"unknown method 'pca'; there are svd, mpo, kronecker, tucker, cp, ring"),
+        (("svd", "outputs"), r"'svd' is not cut in metric 'outputs'; give input or plain or two-sided or diag"),
+        (("tucker", "input"), r"'tucker' is not cut in metric 'input'; give plain"),
         (("mpo", "plain", 5), r"2, 3 or 4 sites here, not 5"),
     ],
 )

@@ -8,6 +8,7 @@ from workbench import CompressionLab
 from workbench.compress.calibrate import calibrate
 from workbench.compress.recipe import Recipe
 from workbench.compress.windows import Windows, windows_of_sequences
+from workbench.decompose.low_rank import LowRank
 
 QUIET = {"progress": lambda what, done, total: None}
 
@@ -65,23 +66,23 @@ def test_the_discarded_weight_of_a_cut_is_what_the_outputs_lose():
 def test_progress_is_told_window_by_window_and_the_model_is_left_without_hooks():
     lm = tiny_models.gpt2()
     told = []
-    calibrate(lm.model, ragged(lm), lambda *report: told.append(report))
+    calibrate(lm.model, ragged(lm), progress=lambda *report: told.append(report))
     assert told == [("calibrate", 64, 150), ("calibrate", 128, 150), ("calibrate", 150, 150)]
 
     def interrupt(*report):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        calibrate(lm.model, ragged(lm), interrupt)
+        calibrate(lm.model, ragged(lm), progress=interrupt)
     assert not any(module._forward_pre_hooks for module in lm.model.modules())
 
 
 def test_a_calibration_that_fails_leaves_the_one_before():
     lab = tiny_models.lab(metric="input")
-    before = lab._calibration
+    before = lab._calibration.measured
     with pytest.raises(ValueError, match="too few for"):
         lab.calibrate(tiny_models.TEXT[:32], **QUIET)
-    assert lab._calibration is before
+    assert lab._calibration.measured is before
     lab.decompose("svd", "input", **QUIET)
     lab.kept = 0.5
     again = tiny_models.lab(metric="input")
@@ -110,8 +111,8 @@ def test_what_an_interrupted_decomposition_left_is_not_used_after_another_calibr
         lab.decompose("svd", "input", progress=interrupt)
     lab.calibrate("zebra quiz " * 200, **QUIET)
     done = []
-    original = Recipe.decompose
-    monkeypatch.setattr(Recipe, "decompose", lambda *given: done.append(1) or original(*given))
+    original = LowRank.from_weight
+    monkeypatch.setattr(LowRank, "from_weight", lambda *given: done.append(1) or original(*given))
     lab.decompose("svd", "input", **QUIET)
     assert len(done) == len(lab.matrices)
 

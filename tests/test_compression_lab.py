@@ -76,10 +76,14 @@ def test_a_share_is_kept_to_within_one_bond_of_each_matrix(lab, kept):
 def test_the_numbers_stored_are_those_of_the_factors_and_of_all_that_is_not_a_block_matrix(lab):
     lab.kept = 0.4
     stored = sum(layer.now.n_params for layer in lab.layers.values())
-    others = lab.dense_n_params - sum(matrix.weight.numel() for matrix in lab.matrices.values())
+    others = lab.sizes.dense_n_params - sum(matrix.weight.numel() for matrix in lab.matrices.values())
     point = lab.evaluate()
-    assert (lab.n_params, point.n_params, point.bytes) == (stored + others, stored + others, 4 * (stored + others))
-    assert point.kept_total == pytest.approx((stored + others) / lab.dense_n_params)
+    assert (lab.sizes.n_params, point.n_params, point.bytes) == (
+        stored + others,
+        stored + others,
+        4 * (stored + others),
+    )
+    assert point.kept_total == pytest.approx((stored + others) / lab.sizes.dense_n_params)
 
 
 def test_a_pattern_moves_its_matrices_alone():
@@ -161,12 +165,12 @@ def test_an_interrupted_decomposition_goes_on_where_it_stopped(monkeypatch):
     lab = CompressionLab.from_model(tiny_models.gpt2(), tiny_models.TEXT, max_windows=24)
     made, original = [], LowRank.from_weight.__func__
 
-    def counted(cls, weight, second_moment=None):
+    def counted(cls, weight, *others):
         if len(made) == 5:
             made.append("interrupt")
             raise KeyboardInterrupt
         made.append(tuple(weight.shape))
-        return original(cls, weight, second_moment)
+        return original(cls, weight, *others)
 
     monkeypatch.setattr(LowRank, "from_weight", classmethod(counted))
     with pytest.raises(KeyboardInterrupt):
@@ -184,11 +188,11 @@ def test_an_interrupted_decomposition_goes_on_where_it_stopped(monkeypatch):
 def test_a_gpu_without_room_leaves_the_work_to_the_cpu(monkeypatch):
     original, tries = LowRank.from_weight.__func__, []
 
-    def full(cls, weight, second_moment=None):
+    def full(cls, weight, *others):
         tries.append(weight.shape)
         if len(tries) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(cls, weight, second_moment)
+        return original(cls, weight, *others)
 
     monkeypatch.setattr(LowRank, "from_weight", classmethod(full))
     with pytest.warns(RuntimeWarning, match=r"blocks\.0\.attn\.W_QKV: the GPU has too little free memory"):
@@ -208,7 +212,7 @@ def test_the_frame_says_what_the_lab_holds():
     assert frame.point == lab.curve[-1]
     row = frame.heatmap()[frame.kinds.index("W_in")]
     assert row[1] == layer.uncut.spectrum.discarded_weight(layer.now.bond)
-    assert f"{lab.n_params:,} of {lab.dense_n_params:,} numbers" in str(frame)
+    assert f"{lab.sizes.n_params:,} of {lab.sizes.dense_n_params:,} numbers" in str(frame)
 
 
 @pytest.mark.gpu

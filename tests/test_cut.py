@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.decompose.cp import CanonicalPolyadic
 from workbench.decompose.kronecker import KroneckerSum
 from workbench.decompose.low_rank import LowRank
+from workbench.decompose.metric import Metric
 from workbench.decompose.operator import TrainOperator
 from workbench.decompose.train import TensorTrain
 from workbench.decompose.tucker import Tucker
@@ -84,7 +85,7 @@ def test_an_effect_of_ones_own_is_measured_on_the_dense_tensor_of_the_cut():
 
 def test_a_calibrated_pair_is_bounded_in_its_own_norm_and_not_measured():
     inputs = random(40, 18)
-    lab = CutLab(LowRank.from_weight(random(12, 18), inputs.T @ inputs / 40))
+    lab = CutLab(LowRank.from_weight(random(12, 18), Metric(inputs.T @ inputs / 40)))
     lab.cut("a", 5)
     frame = lab.frame()
     assert frame.measured is None

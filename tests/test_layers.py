@@ -35,8 +35,9 @@ OF_ONE_MODULE = {
     "jupyter": {"jupyterlab"},
     "diagram/printed": {"matplotlib"},  # a renderer each, imported when it is asked for
     "diagram/hovered": {"plotly"},
+    "decompose/permutation_search": {"scipy"},  # linear assignment
 }
-LAZY = {"whole_files": {"safetensors"}}  # inside a function only
+LAZY = {"whole_files": {"safetensors"}, "compress/quantise": {"torchao"}}  # inside a function only
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "base", "core", "misc"}
 LONGEST = 300
@@ -82,7 +83,7 @@ def forbidden(module: str, source: str) -> list[str]:
                 found.append(f"{name} (layer {LAYER[inner]} from layer {layer})")
             elif not inner and top != FACADE:
                 found.append(f"{name} (import the module that defines the name)")
-        elif root not in sys.stdlib_module_names | allowed and not (lazy and root in LAZY.get(top, set())):
+        elif root not in sys.stdlib_module_names | allowed and not (lazy and root in LAZY.get(inner_path, set())):
             found.append(name)
     return found
 

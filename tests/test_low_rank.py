@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.decompose.exact import check_finite, ordered_factors, right_isometry_factors
 from workbench.decompose.low_rank import LowRank
+from workbench.decompose.metric import PLAIN, Metric
 from workbench.decompose.protocol import Decomposition
 
 few = settings(max_examples=40)
@@ -68,7 +69,7 @@ def test_the_reported_error_is_the_measured_and_the_smallest_one(weight):
 def test_the_calibrated_error_is_the_measured_and_the_smallest_one_at_the_output(weight, n_samples):
     second_moment = second_moment_of(weight, n_samples)
     root = root_of(second_moment)
-    calibrated, plain = LowRank.from_weight(weight, second_moment), LowRank.from_weight(weight)
+    calibrated, plain = LowRank.from_weight(weight, Metric(second_moment)), LowRank.from_weight(weight)
     optimum = torch.linalg.svdvals(weight @ root)
     scale = norm(weight) * norm(root)
     assert calibrated.spectrum.norm == "output"
@@ -83,7 +84,7 @@ def test_the_calibrated_error_is_the_measured_and_the_smallest_one_at_the_output
 @few
 @given(weights(), st.booleans(), st.data())
 def test_cuts_are_nested_views_and_the_full_bond_is_the_weight(weight, calibrated, data):
-    uncut = LowRank.from_weight(weight, second_moment_of(weight, 3) if calibrated else None)
+    uncut = LowRank.from_weight(weight, Metric(second_moment_of(weight, 3)) if calibrated else PLAIN)
     assert torch.allclose(uncut.dense(), weight, rtol=1e-12, atol=1e-13 * norm(weight))
     first, second = (data.draw(st.integers(1, uncut.full_bond)) for _ in range(2))
     twice, once = uncut.truncate(first).truncate(second), uncut.truncate(min(first, second))
@@ -148,8 +149,9 @@ def test_the_right_factor_is_an_isometry_on_request(weight):
 
 
 def test_the_zero_matrix_has_a_spectrum_of_zeros():
-    for second_moment in (None, torch.eye(4, dtype=torch.float64)):
-        uncut = LowRank.from_weight(torch.zeros(3, 4, dtype=torch.float64), second_moment)
+    eyes = torch.eye(4, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    for metric in (PLAIN, Metric(eyes[0]), Metric(*eyes)):
+        uncut = LowRank.from_weight(torch.zeros(3, 4, dtype=torch.float64), metric)
         assert uncut.spectrum.values.tolist() == [0, 0, 0]
         assert uncut.truncate(1).error() == 0
         assert torch.equal(uncut.truncate(1).dense(), torch.zeros(3, 4, dtype=torch.float64))
@@ -167,8 +169,8 @@ def test_a_weight_that_is_not_finite_is_refused(bad):
     weight[1, 2] = bad
     with pytest.raises(ValueError, match=r"the weight of shape \(3, 4\) holds 1 non-finite values"):
         LowRank.from_weight(weight)
-    with pytest.raises(ValueError, match=r"the second moment of shape \(3, 3\) holds 1 non-finite values"):
-        LowRank.from_weight(torch.ones(4, 3), torch.eye(3) * torch.tensor([1.0, bad, 1.0]).diag())
+    with pytest.raises(ValueError, match=r"the moment of the inputs of shape \(3, 3\) holds 1 non-finite values"):
+        Metric(torch.eye(3) * torch.tensor([1.0, bad, 1.0]).diag())
 
 
 def test_finite_values_whose_sum_overflows_are_accepted():
@@ -189,6 +191,6 @@ def test_a_bond_that_does_not_fit_is_refused():
 def test_sizes_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # or the annotations refuse them first
     with pytest.raises(ValueError, match=r"a weight of 4 inputs needs a second moment of that size, not \(3, 3\)"):
-        LowRank.from_weight(torch.ones(3, 4), torch.eye(3))
+        LowRank.from_weight(torch.ones(3, 4), Metric(torch.eye(3)))
     with pytest.raises(ValueError, match=r"\(out, r\) and \(r, in\), not \(3, 2\) and \(4, 5\)"):
         LowRank(torch.ones(3, 2), torch.ones(4, 5), LowRank.from_weight(torch.ones(3, 4)).spectrum)

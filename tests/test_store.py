@@ -32,7 +32,7 @@ def test_an_export_holds_as_many_numbers_as_the_lab_says(tmp_path):
     out = lab.export(tmp_path / "out")
     tensors = load_file(out / "model.safetensors")
     stored = sum(tensor.numel() for name, tensor in tensors.items() if ".spectrum." not in name)
-    assert stored == lab.n_params
+    assert stored == lab.sizes.n_params
     assert set(json.loads((out / "compressed.json").read_text())["layers"]) == set(lab.layers)
 
 

@@ -132,7 +132,7 @@ def test_the_input_metric_is_calibrated_on_other_rows():
     lab = SurvivalLab(tiny_models.gpt2(), metric="input", n_rows=2)
     assert lab.frame().spectrum.norm == "output"
     assert "svd, input metric" in str(lab.frame())
-    calibrated = {tuple(row) for row in lab.lab._calibration_windows.tokens.tolist()}
+    calibrated = {tuple(row) for row in lab.lab._calibration.windows.tokens.tolist()}
     assert not calibrated & {tuple(row) for row in lab.rows.tolist()}
 
 

@@ -8,6 +8,7 @@ import pytest
 import tiny_models
 
 from workbench import CompressionView
+from workbench.compress.recipe import METRICS
 from workbench.widgets.colours import DARK, LIGHT
 from workbench.widgets.static import still
 
@@ -40,7 +41,7 @@ def test_the_slider_moves_the_bonds_and_every_linked_view(view):
     assert all(old != new for old, new in zip(before, after, strict=True))
     assert view.lab.kept == pytest.approx(0.3, abs=0.04)
     frame = view.lab.frame()
-    assert after[1] == (100 * frame.point.kept_total, frame.point.perplexity_ratio)
+    assert after[1] == pytest.approx((100 * frame.point.kept_total, frame.point.perplexity_ratio))
     assert after[2] == tuple(tuple(math.log10(value) for value in row) for row in frame.heatmap())
     assert after[3] == frame.cut + 0.5
     assert view.kinds["W_in"].value == pytest.approx(frame.kept_of("W_in"), abs=0.006)
@@ -76,7 +77,7 @@ def test_the_echo_of_a_slider_rounded_by_the_page_moves_nothing(view):
 def test_another_method_offers_its_metrics_and_keeps_the_share(view):
     view.method.value = "mpo"
     view.settle(60)
-    assert tuple(view.metric.options) == ("plain",)
+    assert tuple(view.metric.options) == METRICS["mpo"]
     assert (view.lab.recipe.method, view.lab.recipe.metric) == ("mpo", "plain")
     assert view.lab.kept == pytest.approx(0.8, abs=0.06)
     assert view.sites.layout.display is None
@@ -97,12 +98,12 @@ def test_reset_copy_and_export_do_what_they_say(view, tmp_path):
 
 
 def test_the_text_is_written_beside_the_dense_one(view):
-    for text, shown_text in zip(view.lab.sample("tensor"), (view.original.value, view.present.value), strict=True):
+    for text, shown_text in zip(view.lab.sample("tensor"), (view.passages.original.value, view.passages.present.value), strict=True):
         assert shown_text.endswith(f"<span style='opacity:.6'>tensor</span>{escape(text)}</pre>")
 
 
 def test_a_prompt_that_cannot_be_continued_is_said(view):
-    view.prompt.value = "x" * 40
+    view.passages.prompt.value = "x" * 40
     with pytest.raises(ValueError, match="the prompt has 40 tokens"):
         view.settle(60)
     assert "the prompt has 40 tokens" in view.status.value

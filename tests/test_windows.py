@@ -73,7 +73,18 @@ def test_halves_share_no_row_and_one_row_has_none():
 
 def test_a_batch_is_about_a_thousand_tokens():
     sizes = {length: Windows(torch.zeros(2, length).long(), torch.ones(2, length - 1).bool()) for length in (16, 3000)}
-    assert {length: windows.batch_rows for length, windows in sizes.items()} == {16: 64, 3000: 1}
+    model = tiny_models.gpt2().model
+    assert {length: windows.batch_rows(model) for length, windows in sizes.items()} == {16: 64, 3000: 1}
+
+
+@pytest.mark.gpu
+def test_a_batch_on_a_gpu_is_larger_as_far_as_its_memory_has_room(monkeypatch):
+    model = tiny_models.gpt2().model.to("cuda")
+    windows = Windows(torch.zeros(2, 16).long(), torch.ones(2, 15).bool())
+    assert windows.batch_rows(model) == 512
+    room = 4 * 12 * tiny_models.VOCABULARY * 80  # for 80 tokens
+    monkeypatch.setattr("workbench.compress.windows.free_gpu_bytes", lambda device: room)
+    assert windows.batch_rows(model) == 5
 
 
 def test_a_file_is_read_as_it_is(tmp_path):

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workbench.compress.recipe import Recipe
     from workbench.decompose.cp import CanonicalPolyadic
     from workbench.decompose.kronecker import KroneckerSum
     from workbench.decompose.low_rank import LowRank
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     from workbench.decompose.tucker import Tucker
     from workbench.diagram.drawing import Diagram
     from workbench.diagram.place import Layout
+    from workbench.explore.allocation import Limit
     from workbench.explore.compression_lab import CompressionLab
     from workbench.explore.cut import CutLab
     from workbench.explore.exercise import Exercise
     from workbench.explore.freeze import FreezeLab
+    from workbench.explore.one_weight import WeightLab
     from workbench.explore.path_ledger import LedgerLab
     from workbench.explore.proving import ProofLab
     from workbench.explore.survival import SurvivalLab
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from workbench.transformer.view import view
     from workbench.widgets.compression_view import CompressionView
     from workbench.widgets.cut_view import CutView
+    from workbench.widgets.formats_view import FormatsView
     from workbench.widgets.freeze_view import FreezeView
     from workbench.widgets.inspector import Inspector
     from workbench.widgets.ledger_view import LedgerView
@@ -54,6 +58,7 @@ _HOMES = {
     "CutView": "workbench.widgets.cut_view",
     "Diagram": "workbench.diagram.drawing",
     "Exercise": "workbench.explore.exercise",
+    "FormatsView": "workbench.widgets.formats_view",
     "FreezeLab": "workbench.explore.freeze",
     "FreezeView": "workbench.widgets.freeze_view",
     "Inspector": "workbench.widgets.inspector",
@@ -62,12 +67,14 @@ _HOMES = {
     "Layout": "workbench.diagram.place",
     "LedgerLab": "workbench.explore.path_ledger",
     "LedgerView": "workbench.widgets.ledger_view",
+    "Limit": "workbench.explore.allocation",
     "LowRank": "workbench.decompose.low_rank",
     "Network": "workbench.network",
     "Node": "workbench.node",
     "Program": "workbench.program",
     "ProofLab": "workbench.explore.proving",
     "ProofView": "workbench.widgets.proof_view",
+    "Recipe": "workbench.compress.recipe",
     "Spectrum": "workbench.spectrum",
     "SurvivalLab": "workbench.explore.survival",
     "SurvivalView": "workbench.widgets.survival_view",
@@ -77,6 +84,7 @@ _HOMES = {
     "TheatreView": "workbench.widgets.theatre_view",
     "TrainOperator": "workbench.decompose.operator",
     "Tucker": "workbench.decompose.tucker",
+    "WeightLab": "workbench.explore.one_weight",
     "Zoom": "workbench.explore.zoom",
     "ZoomView": "workbench.widgets.zoom_view",
     "induction_by_hand": "workbench.transformer.by_hand",
@@ -95,6 +103,7 @@ __all__ = [
     "CutView",
     "Diagram",
     "Exercise",
+    "FormatsView",
     "FreezeLab",
     "FreezeView",
     "Inspector",
@@ -103,12 +112,14 @@ __all__ = [
     "Layout",
     "LedgerLab",
     "LedgerView",
+    "Limit",
     "LowRank",
     "Network",
     "Node",
     "Program",
     "ProofLab",
     "ProofView",
+    "Recipe",
     "Spectrum",
     "SurvivalLab",
     "SurvivalView",
@@ -118,6 +129,7 @@ __all__ = [
     "TheatreView",
     "TrainOperator",
     "Tucker",
+    "WeightLab",
     "Zoom",
     "ZoomView",
     "induction_by_hand",

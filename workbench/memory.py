@@ -20,6 +20,12 @@ def free_bytes() -> int | None:
         return None
 
 
+def free_gpu_bytes(device: torch.device) -> int:
+    """Bytes that new tensors could have on a CUDA device, those that torch keeps for reuse among them."""
+    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + idle
+
+
 def check_fits(n_numbers: int, like: Tensor, what: str) -> None:
     """Raises MemoryError if one tensor of `n_numbers`, of the dtype and on the device of `like`, would not fit.
 
@@ -28,7 +34,7 @@ def check_fits(n_numbers: int, like: Tensor, what: str) -> None:
     wanted = n_numbers * like.element_size()
     if wanted < 2**26:
         return
-    free = torch.cuda.mem_get_info(like.device)[0] if like.is_cuda else free_bytes()
+    free = free_gpu_bytes(like.device) if like.is_cuda else free_bytes()
     if free is not None and wanted > free:
         raise MemoryError(
             f"{what} makes a tensor of {n_numbers:.3g} numbers, {_told(wanted)} in {like.dtype}, and {_told(free)} "

@@ -16,7 +16,7 @@ class Spectrum:
     """
 
     values: Float[Tensor, " n"]
-    norm: str = "Frobenius"  # or "output": root of E|(W - W_r) x|^2 over the calibration inputs
+    norm: str = "Frobenius"  # "output": root of E|(W - W_r) x|² over the inputs; "loss": that seen by the gradients too
     _squared_tails: Float[Tensor, " n_plus_1"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +42,10 @@ class Spectrum:
     def error(self, rank: int) -> float:
         """The 2-norm, in this spectrum's norm, of what a cut to `rank` drops (Eckart & Young, 1936)."""
         return float(self._squared_tails[self._checked(rank)].sqrt())
+
+    def squared_errors(self) -> Float[Tensor, " n_plus_1"]:
+        """`error`² at every rank from 0 to the full one."""
+        return self._squared_tails
 
     def discarded_weight(self, rank: int) -> float:
         """`error(rank)`² over the total squared, 0 to 1; 0 for a spectrum of zeros."""

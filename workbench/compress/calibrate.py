@@ -1,67 +1,172 @@
-"""What a model's weight matrices really receive: the second moment E[x xᵀ] of each one's inputs."""
+"""What a model's weight matrices really receive, and what its loss feels of what they give."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from workbench.compress.windows import Windows
+from workbench.decompose.metric import PLAIN, Metric
 from workbench.transformer.matrices import BlockMatrix, block_matrices
+
+METRIC_KINDS = ("plain", "diagonal", "input", "two-sided")
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The second moment of each block matrix's inputs, and how many tokens it was measured on."""
+    """Moments of every block matrix's inputs x and of the loss's gradients g at its outputs, over `n_tokens` tokens.
+
+    `second_moments` are E[x xᵀ], `means` E[x], `magnitudes` E|x|, entry by entry; `gradient_moments` E[g gᵀ], empty
+    unless they were asked for. Gradients are those of the summed loss on labels that the model itself draws, so that
+    their moment is a block of the Fisher information and not of what the text happened to say.
+    """
 
     second_moments: dict[str, Float[Tensor, "_ _"]]
+    means: dict[str, Float[Tensor, " _"]]
+    magnitudes: dict[str, Float[Tensor, " _"]]
+    gradient_moments: dict[str, Float[Tensor, "_ _"]]
     n_tokens: int
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether the gradients were measured too."""
+        return bool(self.gradient_moments)
+
+    def metric(self, name: str, kind: str) -> Metric:
+        """The metric of a matrix: `plain`, `diagonal` (E|x| on the diagonal, as ASVD), `input` or `two-sided`.
+
+        Raises ValueError for another kind, and for a matrix that the calibration never reached.
+        """
+        if kind not in METRIC_KINDS:
+            raise ValueError(f"there is no metric {kind!r}; there are {', '.join(METRIC_KINDS)}.")
+        if kind == "plain":
+            return PLAIN
+        if name not in self.second_moments:
+            raise ValueError(
+                f"the calibration never reached {name}: no token of its text passed through it, so the {kind} metric "
+                "says nothing there; calibrate on text that does, or use the plain metric."
+            )
+        if kind == "diagonal":
+            return Metric(torch.diag(self.magnitudes[name]))
+        if kind == "input":
+            return Metric(self.second_moments[name])
+        if name not in self.gradient_moments:
+            raise ValueError(
+                f"no gradients were measured at {name}; calibrate with gradients for the two-sided metric."
+            )
+        return Metric(self.second_moments[name], self.gradient_moments[name])
 
 
 def calibrate(
-    model: nn.Module, windows: Windows, progress: Callable[[str, int, int], None] | None = None
+    model: nn.Module,
+    windows: Windows,
+    gradients: bool = False,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Calibration:
-    """E[x xᵀ] of the inputs of every block matrix over the windows' tokens, float64.
+    """The moments of every block matrix over the windows' tokens, float64; those of gradients only if asked for.
 
-    Raises ValueError if there are fewer tokens than some matrix has inputs: the estimate is then singular
-    by construction. Cost: one forward pass, and in² multiply-adds a token for each matrix.
+    Raises ValueError if there are fewer tokens than some matrix has inputs (or outputs, with gradients): the estimate
+    is then singular by construction. Cost: one forward pass, with gradients a backward pass too, and in² (out²)
+    multiply-adds a token for each matrix. `seed` draws the labels.
     """
     matrices = block_matrices(model)
     n_tokens = int(windows.scored.sum())
-    widest = max(matrices.values(), key=lambda matrix: matrix.weight.shape[1])
-    if n_tokens < widest.weight.shape[1]:
-        raise ValueError(
-            f"{n_tokens} calibration tokens are too few for {widest.name}, which has {widest.weight.shape[1]} inputs; "
-            f"calibrate on at least {widest.weight.shape[1]} tokens, better ten times as many."
-        )
+    _check_enough(matrices, n_tokens, gradients)
     device = next(model.parameters()).device
-    rows = windows.batch_rows
-    sums: dict[str, Tensor] = {}
+    rows, sums = windows.batch_rows(model), _Sums()
+    generator = torch.Generator().manual_seed(seed)
+    for index in range(0, len(windows), rows):
+        batch = windows.rows(index, index + rows)
+        scored, tokens = batch.scored.to(device), batch.tokens[:, :-1].to(device)
+        with _recorded(matrices, scored, sums, gradients), torch.set_grad_enabled(gradients):
+            if gradients:
+                _felt_loss(model, tokens, scored, generator).backward()
+            else:
+                model(tokens, use_cache=False)
+        if progress:
+            progress("calibrate", index + len(batch), len(windows))
+    moments, means, magnitudes, felt = (
+        {name: total.div_(n_tokens) for name, total in kind.items()}  # in place: gigabytes at GPT-2's size
+        for kind in (sums.moments, sums.means, sums.magnitudes, sums.gradients)
+    )
+    return Calibration(moments, means, magnitudes, felt, n_tokens)
+
+
+@dataclass
+class _Sums:
+    """Sums over tokens so far, by matrix."""
+
+    moments: dict[str, Tensor] = field(default_factory=dict)
+    means: dict[str, Tensor] = field(default_factory=dict)
+    magnitudes: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+
+    def add_inputs(self, name: str, x: Float[Tensor, "n in"]) -> None:
+        _add(self.moments, name, (x.T @ x).double())
+        _add(self.means, name, x.sum(0, dtype=torch.float64))
+        _add(self.magnitudes, name, x.abs().sum(0, dtype=torch.float64))
+
+
+def _add(sums: dict[str, Tensor], name: str, term: Tensor) -> None:
+    if name in sums:
+        sums[name] += term
+    else:
+        sums[name] = term
+
+
+def _check_enough(matrices: dict[str, BlockMatrix], n_tokens: int, gradients: bool) -> None:
+    for axis, what in ((1, "inputs"), (0, "outputs"))[: 2 if gradients else 1]:
+        widest = max(matrices.values(), key=lambda matrix: matrix.weight.shape[axis])
+        size = widest.weight.shape[axis]
+        if n_tokens < size:
+            raise ValueError(
+                f"{n_tokens} calibration tokens are too few for {widest.name}, which has {size} {what}; "
+                f"calibrate on at least {size} tokens, better ten times as many."
+            )
+
+
+def _felt_loss(
+    model: nn.Module, tokens: Int[Tensor, "b t"], scored: Bool[Tensor, "b t"], generator: torch.Generator
+) -> Float[Tensor, ""]:
+    """The summed loss on labels drawn from the model, at the scored positions."""
+    embedded = model.get_input_embeddings()(tokens).detach().requires_grad_(True)  # pyright: ignore
+    logits = model(inputs_embeds=embedded, use_cache=False).logits.float()[scored]
+    draws = torch.rand(len(logits), 1, generator=generator).to(logits)
     with torch.no_grad():
-        for index in range(0, len(windows), rows):
-            batch = windows.rows(index, index + rows)
-            with _input_sums(matrices, batch.scored.to(device), sums):
-                model(batch.tokens[:, :-1].to(device), use_cache=False)
-            if progress:
-                progress("calibrate", index + len(batch), len(windows))
-    return Calibration({name: total / n_tokens for name, total in sums.items()}, n_tokens)
+        labels = (logits.softmax(-1).cumsum(-1) < draws).sum(-1).clamp_max(logits.shape[-1] - 1)
+    return functional.cross_entropy(logits, labels, reduction="sum")
 
 
 @contextmanager
-def _input_sums(matrices: dict[str, BlockMatrix], kept: Tensor, sums: dict[str, Tensor]) -> Iterator[None]:
-    """Adds Σ x xᵀ over the kept positions of some rows to `sums`, for each matrix's inputs, while it lasts."""
+def _recorded(
+    matrices: dict[str, BlockMatrix], kept: Bool[Tensor, "b t"], sums: _Sums, gradients: bool
+) -> Iterator[None]:
+    """Adds the moments of some rows to `sums`, over the kept positions, while it lasts."""
 
-    def hook_for(name: str) -> Callable:
+    def before(name: str) -> Callable:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0][kept]
-            total = (x.T @ x).double()
-            sums[name] = sums[name] + total if name in sums else total
+            sums.add_inputs(name, inputs[0].detach()[kept])
 
         return hook
 
-    handles = [matrix.module.register_forward_pre_hook(hook_for(name)) for name, matrix in matrices.items()]
+    def after(name: str) -> Callable:
+        def felt(gradient: Tensor) -> None:
+            g = gradient[kept]
+            _add(sums.gradients, name, (g.T @ g).double())
+
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            output.register_hook(felt)
+
+        return hook
+
+    handles = [matrix.module.register_forward_pre_hook(before(name)) for name, matrix in matrices.items()]
+    if gradients:
+        handles += [matrix.module.register_forward_hook(after(name)) for name, matrix in matrices.items()]
     try:
         yield
     finally:

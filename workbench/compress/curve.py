@@ -17,6 +17,7 @@ class Point:
 
     recipe: Recipe
     bonds: tuple[tuple[str, int], ...]
+    after: tuple[str, ...]
     kept_params: float
     kept_total: float
     n_params: int
@@ -27,7 +28,7 @@ class Point:
     @property
     def setting(self) -> tuple:
         """What was set, apart from what came of it."""
-        return self.recipe, self.bonds
+        return self.recipe, self.bonds, self.after
 
     @property
     def perplexity(self) -> float:

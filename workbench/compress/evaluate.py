@@ -9,10 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.compress.windows import Windows
+from workbench.memory import free_gpu_bytes
 
-# Dense probabilities are kept for comparison up to this many bytes; beyond, they are computed from the
-# last hidden states again, which costs one product with the head.
+# Dense probabilities are kept for comparison up to this many bytes, on a GPU up to this share of what is free at the
+# start; beyond, they are computed from the last hidden states again, which costs one product with the head.
 _KEPT_BYTES = 512 * 2**20
+_KEPT_GPU_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ class Evaluator:
             raise ValueError("an evaluation needs one or more windows.")
         self.windows = windows
         self._dense = dense
-        self._rows = windows.batch_rows
+        self._rows = windows.batch_rows(dense)
         self._references: dict[int, _Reference] = {}
         self._kept_bytes = 0
+        device = next(dense.parameters()).device
+        self._may_keep = int(_KEPT_GPU_SHARE * free_gpu_bytes(device)) if device.type == "cuda" else _KEPT_BYTES
 
     @property
     def n_batches(self) -> int:
@@ -150,7 +154,7 @@ class Evaluator:
                 nll, lse = _losses(logits, tokens[:, 1:])
                 p = (logits - lse[..., None]).exp()
                 mean_logit = _mean_logit(p, logits)
-                keep = self._kept_bytes + p.nbytes <= _KEPT_BYTES
+                keep = self._kept_bytes + p.nbytes <= self._may_keep
                 self._kept_bytes += p.nbytes if keep else 0
                 kept = (p, None) if keep else (None, hidden)
                 sums = float((nll.double() * scored).sum()), int(scored.sum())

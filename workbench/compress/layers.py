@@ -1,12 +1,15 @@
 """A weight matrix inside a running model that is cut by its bond, and runs in the cheapest of its forms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.compress.budget import Rungs, Unit
+from workbench.decompose.ladder import Ladder
 from workbench.decompose.protocol import Decomposition
 
 # Putting a number in another order takes as long as up to 300 multiply-adds (measured on two cores, a train of
@@ -25,6 +28,16 @@ class _Cut:
     now: Decomposition
     bypassed: bool
     made: dict[str, Decomposition | Tensor]
+    bias: nn.Parameter | None
+    rows: list[int] = field(default_factory=lambda: [0])  # run at this cut; one lost to a race does no harm
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """What a layer ran at some moment; its content is the layer's own affair."""
+
+    present: _Cut
+    bare: _Cut
 
 
 class BondLinear(nn.Module):
@@ -35,6 +48,7 @@ class BondLinear(nn.Module):
     """
 
     _present: _Cut
+    _bare: _Cut
 
     def __init__(self, original: nn.Module | None, bias: Tensor | None, uncut: Decomposition) -> None:
         super().__init__()
@@ -42,7 +56,8 @@ class BondLinear(nn.Module):
         self.bias = bias if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         self.uncut = uncut
         self._full_bond = uncut.full_bond
-        self._set(_Cut(uncut, original is not None, {}))
+        self._rungs: dict[str, Rungs] = {}
+        self._set(_Cut(uncut, original is not None, {}, self.bias))
 
     @property
     def now(self) -> Decomposition:
@@ -57,14 +72,61 @@ class BondLinear(nn.Module):
     @property
     def n_params(self) -> int:
         """Numbers stored for the weight at this cut: its factors, or the dense matrix where that is smaller."""
-        out_features, in_features = self.uncut.shape
-        dense = out_features * in_features
-        return dense if self.bypassed else min(self.now.n_params, dense)
+        return self.dense_params if self.bypassed else min(self.now.n_params, self.dense_params)
 
-    def cut(self, bond: int) -> None:
-        """Cuts the bond; at the full bond the original layer runs. Slices only: nothing is computed."""
-        now = self.uncut.truncate(bond)
-        self._set(_Cut(now, bond == self._full_bond and self.original is not None, {}))
+    @property
+    def dense_params(self) -> int:
+        """Numbers of the whole matrix."""
+        out_features, in_features = self.uncut.shape
+        return out_features * in_features
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """Every setting of the bond; made once, since a budget looks at all of them."""
+        return self.uncut.ladder()
+
+    def rungs(self, unit: Unit) -> Rungs:
+        """The settings that a budget chooses among, by numbers stored or by multiply-adds; made once of each."""
+        if unit not in self._rungs:
+            self._rungs[unit] = Rungs.of(self.ladder, self.uncut.shape, unit)
+        return self._rungs[unit]
+
+    @property
+    def present_bias(self) -> Tensor | None:
+        """The bias that runs now: the layer's own, or the one put with another form."""
+        return self._present.bias
+
+    def cut(self, bond: int | tuple[int, ...]) -> None:
+        """Cuts the bond, or each bond of a train to its own size; at the full bond the original layer runs.
+
+        Nothing is computed. What was `put` is left behind.
+        """
+        now = self.uncut.truncate(bond)  # pyright: ignore[reportArgumentType]  # a train takes one size a bond too
+        self._set(_Cut(now, bond == self._full_bond and self.original is not None, {}, self.bias))
+
+    def put(self, form: Decomposition, bias: Float[Tensor, " out"] | None = None) -> None:
+        """Runs another form of the matrix, healed or fitted elsewhere, until the next cut; with its own bias if given.
+
+        Raises ValueError if it is of another shape.
+        """
+        if form.shape != self.uncut.shape:
+            raise ValueError(f"a layer of {self.uncut.shape} cannot run a matrix of {form.shape}.")
+        own = self.bias if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        object.__setattr__(self, "_present", _Cut(form, False, {}, own))
+
+    def bare(self) -> None:
+        """Runs the last cut again, without what was `put` in its place."""
+        object.__setattr__(self, "_present", self._bare)
+
+    @property
+    def state(self) -> Running:
+        """What runs now and what was cut last, to be given to `restore`."""
+        return Running(self._present, self._bare)
+
+    def restore(self, state: Running) -> None:
+        """Runs again what ran when `state` was taken."""
+        object.__setattr__(self, "_present", state.present)
+        object.__setattr__(self, "_bare", state.bare)
 
     def costs(self, rows: int) -> dict[Form, int]:
         """Multiply-adds to run `rows` rows in each form, with what must first be made for it.
@@ -74,8 +136,8 @@ class BondLinear(nn.Module):
         return self._costs(self._present, rows)
 
     def form(self, rows: int) -> Form:
-        """The cheapest form for `rows` rows, by counted multiply-adds."""
-        costs = self.costs(rows)
+        """The form that `rows` rows would run in now: the cheapest for them and all that have run at this cut."""
+        costs = self._costs(self._present, self._present.rows[0] + rows)
         return min(costs, key=costs.__getitem__)
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
@@ -83,18 +145,19 @@ class BondLinear(nn.Module):
         present = self._present
         if present.bypassed and self.original is not None:
             return self.original(x)
-        costs = self._costs(present, x.numel() // x.shape[-1])
+        present.rows[0] += x.numel() // x.shape[-1]  # renting or buying: at most twice the cost of the best choice
+        costs = self._costs(present, present.rows[0])
         form = min(costs, key=costs.__getitem__)
         if form == "dense":
             if "dense" not in present.made:
                 present.made["dense"] = present.now.dense()
-            return functional.linear(x, present.made["dense"], self.bias)  # pyright: ignore[reportArgumentType]
+            return functional.linear(x, present.made["dense"], present.bias)  # pyright: ignore[reportArgumentType]
         runs = present.now
         if form == "merged":
             if "merged" not in present.made:
                 present.made["merged"] = present.now.merged()
             runs = present.made["merged"]
-        return runs.apply(x, self.bias)  # pyright: ignore[reportAttributeAccessIssue]
+        return runs.apply(x, present.bias)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _costs(self, present: _Cut, rows: int) -> dict[Form, int]:
         out_features, in_features = self.uncut.shape
@@ -112,3 +175,4 @@ class BondLinear(nn.Module):
     def _set(self, cut: _Cut) -> None:
         # Past nn.Module's own bookkeeping, which costs as much as the slice.
         object.__setattr__(self, "_present", cut)
+        object.__setattr__(self, "_bare", cut)

@@ -1,35 +1,47 @@
-"""Which decomposition of the block matrices, in which metric; and all of them decomposed once."""
+"""Which decomposition of the block matrices, in which metric; and the published ones by name."""
 
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from workbench.compress.calibrate import METRIC_KINDS
 
-from workbench.compress.calibrate import Calibration
-from workbench.decompose.exact import check_finite
-from workbench.decompose.low_rank import LowRank
-from workbench.decompose.operator import TrainOperator
-from workbench.decompose.protocol import Decomposition
-from workbench.transformer.matrices import BlockMatrix
+# A site factorisation of one kind of matrix: its name, the outputs' sizes and the inputs'.
+Dims = tuple[str, tuple[int, ...], tuple[int, ...]]
 
-METRICS = {"svd": ("input", "plain"), "mpo": ("plain",)}
+# In which metrics each method can be cut. A train and a Kronecker sum see no metric until they are refitted.
+METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "svd": ("input", "plain", "two-sided", "diagonal"),
+        "mpo": ("plain", "input", "two-sided"),
+        "kronecker": ("plain", "input", "two-sided"),
+        "tucker": ("plain",),
+        "cp": ("plain",),
+        "ring": ("plain",),
+    }
+)
 METHODS = tuple(METRICS)
+REFITTED = ("mpo", "kronecker")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method (`svd`: a low-rank pair, `mpo`: a train operator of `sites` cores) and the metric it is cut in.
+    """How every block matrix is decomposed.
 
-    `plain` is the Frobenius norm of the weight; `input` is the root mean square of the layer's output
-    over the calibration text, E|(W - W_r) x|².
+    `method`: `svd`, a low-rank pair; `mpo`, a train operator of `sites` cores; `kronecker`, a sum of Kronecker products
+    with small blocks, `permuted` or not; `tucker`, heads stacked with shared factors; `cp` and `ring`, fitted bond by
+    bond. `metric`: `plain`, the Frobenius norm of the weight; `diagonal`, inputs scaled by E|x|; `input`, the root mean
+    square of the layer's output over the calibration text; `two-sided`, that output as the loss feels it.
+    `gauge_fixed` stores a pair without its r² redundant numbers. `dims` gives site dimensions by kind of matrix. In a
+    metric other than the plain one, the cores of `mpo` and `kronecker` are refitted.
     """
 
     method: str = "svd"
     metric: str = "input"
     sites: int = 2
+    permuted: bool = False
+    gauge_fixed: bool = False
+    dims: tuple[Dims, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METRICS:
@@ -41,51 +53,65 @@ class Recipe:
             )
         if self.method == "mpo" and self.sites not in (2, 3, 4):
             raise ValueError(f"a train operator of a weight has 2, 3 or 4 sites here, not {self.sites!r}.")
+        defaults = {field.name: field.default for field in fields(self)}
+        for option in ("sites", "permuted", "gauge_fixed", "dims"):
+            if getattr(self, option) != defaults[option] and option not in OPTIONS[self.method]:
+                known = ", ".join(OPTIONS[self.method]) or "none"
+                raise ValueError(f"method {self.method!r} has no option {option!r}; it has {known}.")
+
+    @property
+    def refit(self) -> bool:
+        """Whether cores are fitted again under the metric, one bond at a time."""
+        return self.method in REFITTED and self.metric != "plain"
 
     @property
     def needs_calibration(self) -> bool:
         """Whether the metric is measured on text."""
-        return self.metric == "input"
+        return self.metric != "plain"
 
-    def decompose(
-        self, weight: Float[Tensor, "out in"], second_moment: Float[Tensor, "in in"] | None = None
-    ) -> Decomposition:
-        """The uncut decomposition of one weight matrix."""
-        if self.method == "mpo":
-            return TrainOperator.from_weight(weight, self.sites)
-        return LowRank.from_weight(weight, second_moment)
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the metric looks at the loss's gradients too."""
+        return self.metric == "two-sided"
 
+    def dims_of(self, kind: str) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+        """The site dimensions given for this kind of matrix, outputs and inputs; None where the method chooses."""
+        for name, outs, ins in self.dims:
+            if name == kind:
+                return outs, ins
+        return None, None
 
-def decompose_all(
-    recipe: Recipe,
-    matrices: Mapping[str, BlockMatrix],
-    calibration: Calibration | None,
-    done: dict[str, Decomposition],
-    progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Decomposition]:
-    """Every matrix decomposed, by name. What is in `done` is kept, and each finished one is put there:
-    after an interrupt, a call with the same `done` goes on where it stopped.
-    """
-    for matrix in matrices.values():
-        check_finite(matrix.weight, f"weight {matrix.name}")
-    for index, (name, matrix) in enumerate(matrices.items()):
-        if name not in done:
-            moment = calibration.second_moments[name] if calibration and recipe.needs_calibration else None
-            done[name] = _on_device(recipe, name, matrix.weight, moment)
-        if progress:
-            progress("decompose", index + 1, len(matrices))
-    return dict(done)
+    def __str__(self) -> str:
+        sites = f" of {self.sites} sites" if self.method == "mpo" else ""
+        extras = [name for name in ("permuted", "gauge_fixed") if getattr(self, name)] + ["refitted"] * self.refit
+        told = f" ({', '.join(extras)})".replace("_", "-") if extras else ""
+        return f"{self.method}{sites}{told}, {self.metric} metric"
 
 
-def _on_device(recipe: Recipe, name: str, weight: Tensor, moment: Tensor | None) -> Decomposition:
-    """The decomposition where the weight is; where the GPU's memory is too small for it, by way of the CPU's."""
-    try:
-        return recipe.decompose(weight, moment)
-    except torch.OutOfMemoryError:
-        warnings.warn(
-            f"{name}: the GPU has too little free memory to decompose it; done on the CPU.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        done = recipe.decompose(weight.cpu(), None if moment is None else moment.cpu())
-        return done.to(weight.device)
+OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "svd": ("gauge_fixed",),
+        "mpo": ("sites", "dims"),
+        "kronecker": ("permuted", "dims"),
+        "tucker": (),
+        "cp": ("dims",),
+        "ring": ("dims",),
+    }
+)
+
+# What the papers do to a weight, as far as it is training-free; their healing and their choice of bonds come on top.
+PUBLISHED: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "svd": Recipe("svd", "plain"),
+        "asvd": Recipe("svd", "diagonal"),
+        "svd-llm": Recipe("svd", "input"),
+        "gfwsvd": Recipe("svd", "two-sided"),
+        "pifa": Recipe("svd", "input", gauge_fixed=True),
+        "compactifai": Recipe("mpo", "plain", sites=3),
+        "tqcompressor": Recipe("kronecker", "plain", permuted=True),
+        "tensorllm": Recipe("tucker", "plain"),
+    }
+)
+
+assert set(METRICS) == set(OPTIONS)
+assert {metric for metrics in METRICS.values() for metric in metrics} == set(METRIC_KINDS)

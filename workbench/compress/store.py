@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from workbench.compress.layers import BondLinear
-from workbench.decompose.low_rank import LowRank
-from workbench.decompose.operator import TrainOperator
+from workbench.compress.stored_forms import restored, stored
 from workbench.decompose.protocol import Decomposition
-from workbench.decompose.train import TensorTrain
-from workbench.spectrum import Spectrum
 from workbench.transformer.attention_only import AttentionOnlyConfig, AttentionOnlyLM, is_attention_only
 from workbench.transformer.load import COMPRESSED, LanguageModel, check_checkpoint, check_weights, no_progress_bar
 from workbench.transformer.matrices import BlockMatrix, block_matrices, linear, replace_module, shared_copy
@@ -34,15 +31,15 @@ def export(lm: LanguageModel, layers: Mapping[str, BondLinear], out: Path, recor
     """
     matrices = block_matrices(lm.model)
     dense = _densified(lm.model, matrices, layers)
-    factored = {name: layer for name, layer in layers.items() if layer.n_params < _dense_params(layer)}
+    factored = {name: layer for name, layer in layers.items() if layer.n_params < layer.dense_params}
     tensors = dict(dense.named_parameters())
     described = {}
     for name, layer in factored.items():
         path = matrices[name].path
         del tensors[f"{path}.weight"]
-        stored, described[name] = _described(layer.now)
+        factors, described[name] = stored(layer.now)
         described[name]["path"] = path
-        tensors |= {f"{path}.{key}": tensor for key, tensor in stored.items()}
+        tensors |= {f"{path}.{key}": tensor for key, tensor in factors.items()}
     with new_directory(out) as temporary, no_progress_bar():
         write_tensors(temporary / "model.safetensors", tensors, {"format": "workbench"})
         lm.model.config.save_pretrained(temporary)  # pyright: ignore
@@ -116,26 +113,8 @@ def _densified(model: nn.Module, matrices: Mapping[str, BlockMatrix], layers: Ma
     for name, layer in layers.items():
         if not layer.bypassed:
             matrix = matrices[name]
-            replace_module(copy, matrix.path, linear(layer.now.dense(), matrix.bias, matrix.module))
+            replace_module(copy, matrix.path, linear(layer.now.dense(), layer.present_bias, matrix.module))
     return copy
-
-
-def _dense_params(layer: BondLinear) -> int:
-    out_features, in_features = layer.uncut.shape
-    return out_features * in_features
-
-
-def _described(now: Decomposition) -> tuple[dict[str, Tensor], dict]:
-    """The tensors of a decomposition by short names, and what else is needed to make it again."""
-    spectra = {f"spectrum.{index}": spectrum.values for index, spectrum in enumerate(now.spectra)}
-    norms = [spectrum.norm for spectrum in now.spectra]
-    if isinstance(now, LowRank):
-        return {"left": now.left, "right": now.right} | spectra, {"kind": "LowRank", "norms": norms}
-    if isinstance(now, TrainOperator):
-        cores = dict(zip(_cores(len(now.train.cores)), now.train.cores, strict=True))
-        dims = {"out_dims": now.out_dims, "in_dims": now.in_dims}
-        return cores | spectra, {"kind": "TrainOperator", "norms": norms} | dims
-    raise TypeError(f"a {type(now).__name__} has no form on disk.")
 
 
 def _decomposition(label: str, description: dict, tensors: dict[str, Tensor], path: str) -> Decomposition:
@@ -147,20 +126,9 @@ def _decomposition(label: str, description: dict, tensors: dict[str, Tensor], pa
         except KeyError:
             raise ValueError(f"{label} lacks the tensor {path}.{name}; export it again.") from None
 
-    norms, pair = description["norms"], description["kind"] == "LowRank"
-    values = [taken(f"spectrum.{index}") for index in range(len(norms))]
-    factors = tuple(taken(name) for name in (["left", "right"] if pair else _cores(len(norms) + 1)))
     try:
-        spectra = tuple(map(Spectrum, values, norms))
-        if pair:
-            left, right = factors
-            return LowRank(left, right, spectra[0])
-        return TrainOperator(
-            TensorTrain(factors, spectra), tuple(description["out_dims"]), tuple(description["in_dims"])
-        )
-    except (ValueError, TypeError) as error:
+        return restored(description, taken)
+    except (ValueError, TypeError, LookupError) as error:
+        if "lacks the tensor" in str(error):
+            raise
         raise ValueError(f"{label} has factors that do not fit together; export it again.") from error
-
-
-def _cores(count: int) -> list[str]:
-    return [f"core.{index}" for index in range(count)]

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from workbench.memory import free_gpu_bytes
 from workbench.transformer.load import LanguageModel
 
 _BATCH_TOKENS = 1024
+_GPU_BATCH_TOKENS = 8192  # below, a GPU waits for Python: a pass of GPT-2 launches hundreds of kernels, however short
+_LOGITS_HELD = 12  # float32 tensors of logits that scoring, or drawing labels and the backward pass, hold at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +36,16 @@ class Windows:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return Windows(self.tokens[order], self.scored[order])
 
-    @property
-    def batch_rows(self) -> int:
-        """How many rows are run at once: about 1,024 tokens, which keeps two cores busy and an answer near."""
-        return max(1, _BATCH_TOKENS // self.tokens.shape[1])
+    def batch_rows(self, model: nn.Module) -> int:
+        """How many rows `model` is given at once: about 1,024 tokens, which keeps two cores busy and an answer near; on
+        a GPU 8,192, or as many as its free memory has room for.
+        """
+        weight = next(model.parameters())
+        n_tokens = _BATCH_TOKENS
+        if weight.is_cuda:
+            a_token = 4 * _LOGITS_HELD * int(model.config.vocab_size)  # pyright: ignore
+            n_tokens = min(_GPU_BATCH_TOKENS, free_gpu_bytes(weight.device) // a_token)
+        return max(1, n_tokens // self.tokens.shape[1])
 
     def rows(self, start: int, stop: int) -> "Windows":
         """Some consecutive rows."""

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.decompose.low_rank import check_bond
+from workbench.decompose.ladder import check_bond
 from workbench.decompose.operator import TrainOperator
 from workbench.spectrum import Spectrum
 

@@ -1,15 +1,17 @@
 """A weight matrix as a train of cores, each with its share of the outputs and of the inputs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench.decompose.exact import check_finite
+from workbench.decompose.ladder import Ladder
 from workbench.decompose.orders import Sweep, chain_order, contract_chain, sweep
 from workbench.decompose.train import TensorTrain
 from workbench.spectrum import Spectrum
@@ -26,6 +28,8 @@ class TrainOperator:
     train: TensorTrain
     out_dims: tuple[int, ...]
     in_dims: tuple[int, ...]
+
+    nested: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.train.shape != tuple([i * j for i, j in zip(self.out_dims, self.in_dims, strict=True)]):
@@ -89,15 +93,38 @@ class TrainOperator:
         """At most this Frobenius norm was dropped by this cut; exact for two sites."""
         return self.train.error_bound()
 
-    def truncate(self, bond: int) -> "TrainOperator":
-        """The same operator with every bond cut to at most `bond`, as views."""
+    def discarded_weight(self) -> float:
+        """At most this share of the squared norm was dropped by this cut; exact for two sites."""
+        train = self.train
+        return min(1.0, sum(s.discarded_weight(bond) for s, bond in zip(self.spectra, train.bonds, strict=True)))
+
+    def ladder(self) -> Ladder:
+        """Every cap on the bonds, with what it stores, costs in the cheaper of cores and matrix, and drops at most."""
+        caps = tuple(range(1, self.full_bond + 1))
+        sizes, costs = _sizes_and_costs(self.out_dims, self.in_dims, self.train.full_bonds)
+        tails = [spectrum.squared_errors().tolist() for spectrum in self.spectra]
+        dropped = self.train.dropped**2
+        errors = [dropped + sum(tail[min(cap, len(tail) - 1)] for tail in tails) for cap in caps]
+        return Ladder(caps, sizes, costs, tuple(errors))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The cores `(left, site, right)` by name."""
+        return {f"core.{k}": core for k, core in enumerate(self.train.cores)}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "TrainOperator":
+        """The same form with other cores of the same shapes; the spectra stay those of the decomposition."""
+        cores = tuple([tensors[f"core.{k}"] for k in range(len(self.train.cores))])
+        return TrainOperator(TensorTrain(cores, self.spectra, self.train.dropped), self.out_dims, self.in_dims)
+
+    def truncate(self, bond: int | Sequence[int]) -> "TrainOperator":
+        """The same operator with every bond cut to at most `bond`, or each to its own, as views."""
         cut = object.__new__(TrainOperator)  # unchecked, as in TensorTrain.truncate: the sites stay as they are
         cut.__dict__.update(self.__dict__, train=self.train.truncate(bond))
         return cut
 
     def to(self, device: torch.device) -> "TrainOperator":
         """The same operator with its tensors on `device`."""
-        train = TensorTrain(tuple(core.to(device) for core in self.train.cores), self.train.spectra)
+        train = TensorTrain(tuple(core.to(device) for core in self.train.cores), self.train.spectra, self.train.dropped)
         return TrainOperator(train, self.out_dims, self.in_dims)
 
     def bond_within(self, n_params: int | float) -> int:
@@ -191,6 +218,20 @@ def _largest_cap(sites: tuple[int, ...], full_bonds: tuple[int, ...], n_params: 
         else:
             too_large = cap
     return fits
+
+
+@lru_cache(maxsize=256)
+def _sizes_and_costs(
+    out_dims: tuple[int, ...], in_dims: tuple[int, ...], full_bonds: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Numbers stored, and the fewest multiply-adds of a row, at every cap on the bonds."""
+    sites = [i * j for i, j in zip(out_dims, in_dims, strict=True)]
+    dense, sizes, costs = math.prod(sites), [], []
+    for cap in range(1, max(full_bonds) + 1):
+        bonds = (1, *(min(cap, full) for full in full_bonds), 1)
+        sizes.append(sum(bonds[k] * site * bonds[k + 1] for k, site in enumerate(sites)))
+        costs.append(dense if costs and costs[-1] == dense else min(dense, sweep(out_dims, in_dims, bonds).cost))
+    return tuple(sizes), tuple(costs)
 
 
 @lru_cache(maxsize=1024)

@@ -1,17 +1,23 @@
 """What a layer asks of a decomposed weight, whatever its form."""
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.decompose.ladder import Ladder
 from workbench.spectrum import Spectrum
 
 
 @runtime_checkable  # annotations are checked in the tests
 class Decomposition(Protocol):
-    """A weight matrix (out, in) held as factors that any cut of its bond only slices (nested)."""
+    """A weight matrix (out, in) held as factors. A cut of its bond computes nothing: where the form is `nested` it is a
+    slice of the factors, else it picks one of the forms fitted before.
+    """
+
+    nested: ClassVar[bool]  # whether the factors of a smaller bond are slices of those of a larger one
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,7 +45,7 @@ class Decomposition(Protocol):
         ...
 
     def truncate(self, bond: int) -> "Decomposition":
-        """The same decomposition with every bond cut to at most `bond`, as views."""
+        """The same decomposition with every bond cut to at most `bond`, as views; nothing is computed."""
         ...
 
     def to(self, device: torch.device) -> "Decomposition":
@@ -52,6 +58,22 @@ class Decomposition(Protocol):
 
     def error_bound(self) -> float:
         """At most this norm, that of `spectra`, was dropped by this cut."""
+        ...
+
+    def discarded_weight(self) -> float:
+        """At most this share of the squared norm was dropped by this cut, 0 to 1."""
+        ...
+
+    def ladder(self) -> Ladder:
+        """Every setting of the bond, with what it stores, costs and drops."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of numbers that make this cut, by name: what is stored, healed and quantised."""
+        ...
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Decomposition":
+        """This cut with other numbers of the same shapes; what it says of its error stays that of the decomposition."""
         ...
 
     def dense(self) -> Float[Tensor, "out in"]:
@@ -90,5 +112,6 @@ class Decomposition(Protocol):
 if TYPE_CHECKING:
     from workbench.decompose.low_rank import LowRank
     from workbench.decompose.operator import TrainOperator
+    from workbench.decompose.pivots import PivotPair
 
-    _forms: tuple[type[Decomposition], ...] = (LowRank, TrainOperator)
+    _forms: tuple[type[Decomposition], ...] = (LowRank, PivotPair, TrainOperator)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.decompose.exact import check_finite, ordered_factors, right_isometry_factors
-from workbench.decompose.low_rank import check_bond
+from workbench.decompose.ladder import check_bond
 from workbench.decompose.orders import contract_chain
 from workbench.spectrum import Spectrum
 

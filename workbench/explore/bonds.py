@@ -7,18 +7,29 @@ from workbench.compress.layers import BondLinear
 
 
 class Bonds(Mapping[str, int]):
-    """The present bond of every matrix by name. Setting one slices, and tells the lab that something moved."""
+    """The present bond of every matrix by name. Setting one slices, and tells the lab that something moved.
 
-    def __init__(self, layers: Callable[[], Mapping[str, BondLinear]], moved: Callable[[str, int], None]) -> None:
+    A train of several bonds takes one size for all of them, or a tuple with one a bond.
+    """
+
+    def __init__(
+        self,
+        layers: Callable[[], Mapping[str, BondLinear]],
+        moving: Callable[[], None],
+        moved: Callable[[str, int | tuple[int, ...]], None],
+    ) -> None:
         self._layers = layers
+        self._moving = moving
         self._moved = moved
 
     def __getitem__(self, name: str) -> int:
         return self._layers()[self.checked(name)].now.bond
 
-    def __setitem__(self, name: str, bond: int) -> None:
+    def __setitem__(self, name: str, bond: int | tuple[int, ...]) -> None:
         layer = self._layers()[self.checked(name)]
         try:
+            layer.uncut.truncate(bond)  # pyright: ignore[reportArgumentType]  # refused before anything has moved
+            self._moving()
             layer.cut(bond)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{name}: {error}") from None
@@ -38,8 +49,12 @@ class Bonds(Mapping[str, int]):
 
     def checked(self, name: str) -> str:
         """`name`, if it is a matrix of the model. Raises ValueError, with the nearest names, if not."""
-        names = list(self._layers())
-        if name not in names:
-            near = get_close_matches(name, names, 3, 0.4) or names[:3]
-            raise ValueError(f"there is no matrix {name!r} in this model; did you mean {' or '.join(near)}?")
-        return name
+        return checked_name(name, list(self._layers()))
+
+
+def checked_name(name: str, names: list[str]) -> str:
+    """`name`, if it is one of the matrices. Raises ValueError, with the nearest names, if not."""
+    if name not in names:
+        near = get_close_matches(name, names, 3, 0.4) or names[:3]
+        raise ValueError(f"there is no matrix {name!r} in this model; did you mean {' or '.join(near)}?")
+    return name

@@ -1,61 +1,40 @@
 """A transformer whose bonds can be moved, with what every move costs: the same in a script and under a widget."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from workbench.compress.budget import check_kept, uniform_bonds
-from workbench.compress.calibrate import Calibration, calibrate
 from workbench.compress.curve import Point
-from workbench.compress.default_windows import default_windows
-from workbench.compress.evaluate import Estimate, Evaluator
-from workbench.compress.layers import BondLinear
-from workbench.compress.recipe import Recipe, decompose_all
+from workbench.compress.evaluate import Evaluator
+from workbench.compress.sensitivity import Profile
 from workbench.compress.store import export
-from workbench.compress.windows import Windows, windows_of_text
-from workbench.decompose.protocol import Decomposition
-from workbench.explore.bonds import Bonds
-from workbench.explore.frame import Frame, layer_state
+from workbench.compress.windows import Windows
+from workbench.explore.alone_cut import AloneCut
+from workbench.explore.cut_model import CutModel
+from workbench.explore.frame import Frame, cut_spectrum, layer_state
+from workbench.explore.lab_scores import LabScores, Setting
+from workbench.explore.lab_texts import LabTexts
+from workbench.explore.lab_windows import lab_windows
 from workbench.explore.progress import Progress, shown, timed
 from workbench.transformer.corpus import BUNDLED
 from workbench.transformer.load import LanguageModel, load
-from workbench.transformer.matrices import block_matrices, replace_module, shared_copy
-from workbench.transformer.sampling import continuation, writing
 
 _MAX_WINDOWS = 64
-_CALIBRATION_TOKENS = 16_384
 
 
-class CompressionLab:
-    """One model, its block matrices decomposed once, and the present bonds.
+class CompressionLab(CutModel):
+    """A model that is cut, and scored beside the dense one on text it was not calibrated on.
 
-    Setting a bond slices; nothing is decomposed again and no dense matrix is rebuilt. The model given is
-    never changed: the lab runs a copy that shares its tensors. Every setting that was evaluated to the end
-    stays in `curve`.
+    It is a `CutModel`, whose bonds it scores: every setting that was evaluated to the end stays in `curve`.
     """
 
     def __init__(self, lm: LanguageModel, windows: Windows, calibration_windows: Windows) -> None:
-        if any(isinstance(module, BondLinear) for module in lm.model.modules()):
-            raise ValueError(f"{lm.name} is compressed already; compress its dense/ instead, an ordinary checkpoint.")
-        self.lm = lm
-        self.matrices = block_matrices(lm.model)
+        super().__init__(lm, calibration_windows)
         self.evaluator = Evaluator(lm.model, windows.shuffled())
-        self.curve: tuple[Point, ...] = ()
-        self._newest: Point | None = None
-        self.recipe: Recipe | None = None
-        self.bond = Bonds(lambda: self.layers, self._bond_moved)
-        self._calibration_windows = calibration_windows
-        self._calibration: Calibration | None = None
-        self._compressed = shared_copy(lm.model)
-        self._layers: dict[str, BondLinear] = {}
-        self._partial: tuple[Recipe, dict[str, Decomposition]] | None = None
-        self._moves = 0
-        self._steps: dict[str, None] = {}  # the lines of code that led here, without those undone since
+        self.scores = LabScores(self.evaluator)
         self._default_text = False
-        self._dense_samples: dict[tuple[str, int, int], str] = {}
-        self.seconds: dict[str, float] = {}
+        self._texts = LabTexts(lm, self._compressed)
 
     @classmethod
     def from_model(
@@ -69,65 +48,14 @@ class CompressionLab:
         """A lab on a model by name, path, or loaded, scored on `text` (at most `max_windows` windows).
 
         Without `text` it is scored and calibrated on its `default_windows`. With `text` alone, the second half is
-        scored and the first half calibrates: a metric measured on the text it is judged by would flatter itself.
+        scored and the first half calibrates.
         """
         start = time.perf_counter()
         lm = model if isinstance(model, LanguageModel) else load(model, device)
-        default_text = text is None
-        if text is None:
-            text, own = default_windows(lm)
-            calibration = calibration or own
-        windows = text if isinstance(text, Windows) else windows_of_text(lm, text)
-        if calibration is None:
-            calibration, windows = windows.halves()
-        elif isinstance(calibration, str):
-            calibration = windows_of_text(lm, calibration)
-        rows = max(1, -(-_CALIBRATION_TOKENS // calibration.tokens.shape[1]))
-        lab = cls(lm, windows.shuffled().rows(0, max_windows), calibration.shuffled().rows(0, rows))
-        lab._default_text = default_text
+        lab = cls(lm, *lab_windows(lm, text, calibration, max_windows))
+        lab._default_text = text is None
         lab.seconds["load"] = time.perf_counter() - start
         return lab
-
-    def calibrate(self, text: str | Windows | None = None, progress: Progress | None = None) -> Calibration:
-        """Measures E[x xᵀ] at every matrix on the calibration text, or on another one; the next `decompose` uses it."""
-        windows = self._calibration_windows if text is None else text
-        windows = windows_of_text(self.lm, windows) if isinstance(windows, str) else windows
-        with timed(self.seconds, "calibrate"), shown(progress) as told:
-            measured = calibrate(self.lm.model, windows, told)
-        if windows is not self._calibration_windows:
-            self._partial = None  # what an interrupt left was measured on another text
-        self._calibration_windows, self._calibration = windows, measured
-        return measured
-
-    def decompose(
-        self, method: str = "svd", metric: str = "input", sites: int = 2, progress: Progress | None = None
-    ) -> None:
-        """Decomposes every block matrix once, uncut; interrupted, the next call with the same words goes on.
-
-        The bonds start full. `progress` is told what is done, of how many; without it a bar is shown.
-        Raises ValueError for an unknown method or metric, or non-finite weights.
-        """
-        recipe = Recipe(method, metric, sites) if method == "mpo" else Recipe(method, metric)  # a pair has no sites
-        if recipe.needs_calibration and self._calibration is None:
-            self.calibrate(progress=progress)
-        if self._partial is None or self._partial[0] != recipe:
-            self._partial = (recipe, {})
-        with timed(self.seconds, "decompose"), shown(progress) as told:
-            uncut = decompose_all(recipe, self.matrices, self._calibration, self._partial[1], told)
-        layers = {name: BondLinear(matrix.module, matrix.bias, uncut[name]) for name, matrix in self.matrices.items()}
-        for name, matrix in self.matrices.items():
-            replace_module(self._compressed, matrix.path, layers[name])
-        self._layers = layers
-        self.recipe = recipe
-        self._steps = {}
-        self._moved("")
-
-    @property
-    def layers(self) -> dict[str, BondLinear]:
-        """The running layers, by name. Raises RuntimeError before `decompose`."""
-        if not self._layers:
-            raise RuntimeError("nothing is decomposed yet; call lab.decompose() first.")
-        return self._layers
 
     @property
     def present(self) -> LanguageModel:
@@ -140,48 +68,13 @@ class CompressionLab:
         name = f"{self.lm.name} cut to {self.kept:.1%} ({recipe.method}, {recipe.metric} metric)"
         return LanguageModel(name, self.lm.source, self._compressed, self.lm.tokenizer)
 
-    @property
-    def kept(self) -> float:
-        """The share of the block matrices' numbers that is stored now; set it to cut every bond alike."""
-        return sum(layer.n_params for layer in self.layers.values()) / self._dense_block_params
-
-    @kept.setter
-    def kept(self, kept: float) -> None:
-        self.keep(kept)
-
-    def keep(self, kept: float, layers: str = "*") -> None:
-        """Cuts the matrices whose names match the pattern, such as `*.W_in`, to a share `kept` of their numbers."""
-        check_kept(kept)
-        chosen = {name: layer.uncut for name, layer in self.layers.items() if fnmatchcase(name, layers)}
-        if not chosen:
-            raise ValueError(f"no matrix matches {layers!r}; the names are like {next(iter(self.layers))}.")
-        for name, bond in uniform_bonds(chosen, kept).items():
-            self.layers[name].cut(bond)
-        if len(chosen) == len(self.layers):
-            self._steps = {}
-            self._moved(f"lab.kept = {kept!r}" if kept != 1 else "")
-        else:
-            self._moved(f"lab.keep({kept!r}, {layers!r})")
-
-    def reset(self) -> None:
-        """Every bond full again."""
-        self.keep(1.0)
-
     def refine(self) -> Iterator[Point]:
         """Estimates of the present setting, from a quick one to all windows; a move of any bond ends it.
 
         The last one joins `curve`, in the place of an earlier one of the same setting.
         """
-        moves, start, point_of = self._moves, time.perf_counter(), self._point_maker()
-        for estimate in self.evaluator.estimates(self._compressed):
-            if self._moves != moves:
-                return
-            point = point_of(estimate, time.perf_counter() - start)
-            if estimate.n_windows == len(self.evaluator.windows):
-                others = (old for old in self.curve if old.setting != point.setting)
-                self.curve = (*others, point)
-            self._newest = point
-            yield point
+        moves = self._moves
+        yield from self.scores.refine(self._compressed, self._setting(), lambda: self._moves == moves)
 
     def evaluate(self) -> Point:
         """The present setting scored on all windows. Raises RuntimeError if a bond is moved meanwhile."""
@@ -191,108 +84,65 @@ class CompressionLab:
             raise RuntimeError("a bond was moved while the setting was being scored; evaluate again.")
         return points[-1]
 
+    def sweep(self, file: str | Path | None = None, progress: Progress | None = None) -> Profile:
+        """Measures how much each matrix's bond matters, one cut at a time, for the budget `measured`.
+
+        With a `file`, every point is kept there as it comes, and a sweep interrupted there goes on. The present setting
+        is not touched. Cost: seven quick scores a matrix.
+        """
+        name = f"{self.lm.name}: {self._checked_recipe}, {self.evaluator.windows.n_tokens} tokens"
+        profile = self.profile or (Profile(name) if file is None else Profile.load(Path(file), name))
+        ladders = {name: (layer.ladder, layer.uncut.shape) for name, layer in self.layers.items()}
+        alone = AloneCut(self._compressed, self.matrices, self.evaluator)
+        with timed(self.seconds, "sweep"), shown(progress) as told:
+            profile.measure(ladders, alone.added_loss, told, None if file is None else Path(file))
+        self.profile = profile
+        return profile
+
     def sample(self, prompt: str, n_tokens: int = 40, seed: int = 0) -> tuple[str, str]:
         """The continuation of `prompt` by the dense model and by the present one, with the same random draws."""
-        return self.dense_sample(prompt, n_tokens, seed), continuation(
-            self.lm, self._compressed, prompt, n_tokens, seed
-        )
+        return self.dense_sample(prompt, n_tokens, seed), self._texts.present(prompt, n_tokens, seed)
 
     def dense_sample(self, prompt: str, n_tokens: int = 40, seed: int = 0) -> str:
         """The continuation of `prompt` by the dense model; written once for each prompt."""
-        key = (prompt, n_tokens, seed)
-        if key not in self._dense_samples:
-            self._dense_samples[key] = continuation(self.lm, self.lm.model, prompt, n_tokens, seed)
-        return self._dense_samples[key]
+        return self._texts.dense(prompt, n_tokens, seed)
 
     def write(self, prompt: str, n_tokens: int = 40, seed: int = 0) -> Iterator[str]:
         """The present model's continuation as it grows; a move of any bond ends it."""
         moves = self._moves
-        for text in writing(self.lm, self._compressed, prompt, n_tokens, seed):
+        for text in self._texts.growing(prompt, n_tokens, seed):
             if self._moves != moves:
                 return
             yield text
 
     def export(self, out: str | Path) -> Path:
         """Writes the present model to the new directory `out`; `out/dense` loads in plain transformers."""
-        return export(
-            self.lm, self.layers, Path(out), {"recipe": asdict(self._checked_recipe), "kept_params": self.kept}
-        )
+        record = {"recipe": asdict(self._checked_recipe), "kept_params": self.kept, "after": self.repairs.done}
+        return export(self.lm, self.layers, Path(out), record)
 
     def code(self) -> str:
         """The lines of Python that make the present setting again."""
-        recipe = self._checked_recipe
-        sites = f", sites={recipe.sites}" if recipe.method == "mpo" else ""
-        return "\n".join(
-            [
-                "from workbench import CompressionLab",
-                f"lab = CompressionLab.from_model({self.lm.source!r}{'' if self._default_text else ', text'})",
-                f"lab.decompose({recipe.method!r}, {recipe.metric!r}{sites})",
-                *self._steps,
-                "print(lab.evaluate().perplexity)",
-            ]
-        )
+        return self._code.text(self.lm.source, self._default_text, self._checked_recipe)
 
     def frame(self, selected: str | None = None) -> Frame:
         """The numbers of the present setting, with the spectrum of one matrix (the first by default)."""
         name = self.bond.checked(selected) if selected is not None else next(iter(self.layers))
-        layer = self.layers[name]
-        widest = max(layer.uncut.spectra, key=len)
-        n_params = self.n_params
+        states = tuple([layer_state(name, layer) for name, layer in self.layers.items()])
         return Frame(
-            self.lm.name, str(self.lm.device), self._checked_recipe,
-            tuple(layer_state(name, layer) for name, layer in self.layers.items()),
-            selected=name, values=tuple(widest.values.tolist()), cut=min(layer.now.bond, len(widest)),
-            kept_params=self.kept, n_params=n_params, dense_n_params=self.dense_n_params,
-            bytes=n_params * self._item_bytes, dense_bytes=self.dense_n_params * self._item_bytes,
-            dense_perplexity=self.evaluator.dense_perplexity, point=self.point, history=self.curve,
+            self.lm.name, str(self.lm.device), self._checked_recipe, states, name, *cut_spectrum(self.layers[name]),
+            self.sizes, self.evaluator.dense_perplexity, self.point, self.curve, self.predicted_loss, self.repairs.done,
         )  # fmt: skip
+
+    @property
+    def curve(self) -> tuple[Point, ...]:
+        """Every setting that was scored to the end, oldest first."""
+        return self.scores.curve
 
     @property
     def point(self) -> Point | None:
         """The newest estimate of the present setting; None before the first."""
-        return self._newest if self._newest is not None and self._newest.setting == self._setting() else None
+        return self.scores.newest(self._setting())
 
-    @property
-    def n_params(self) -> int:
-        """Numbers stored now, in the whole model."""
-        return self.dense_n_params - self._dense_block_params + sum(layer.n_params for layer in self.layers.values())
-
-    @property
-    def dense_n_params(self) -> int:
-        """Numbers of the dense model; tied tensors count once."""
-        return sum(parameter.numel() for parameter in self.lm.model.parameters())
-
-    @property
-    def _dense_block_params(self) -> int:
-        return sum(matrix.weight.numel() for matrix in self.matrices.values())
-
-    @property
-    def _item_bytes(self) -> int:
-        return next(self.lm.model.parameters()).element_size()
-
-    @property
-    def _checked_recipe(self) -> Recipe:
-        if self.recipe is None:
-            raise RuntimeError("nothing is decomposed yet; call lab.decompose() first.")
-        return self.recipe
-
-    def _bond_moved(self, name: str, bond: int) -> None:
-        prefix = f"lab.bond[{name!r}] = "
-        self._steps = {line: None for line in self._steps if not line.startswith(prefix)}
-        self._moved(f"{prefix}{bond}")
-
-    def _moved(self, line: str) -> None:
-        self._moves += 1
-        if line:
-            self._steps.pop(line, None)
-            self._steps[line] = None
-
-    def _setting(self) -> tuple:
-        return self._checked_recipe, tuple((name, layer.now.bond) for name, layer in self.layers.items())
-
-    def _point_maker(self) -> Callable[[Estimate, float], Point]:
-        """What makes a point of an estimate and its seconds, at the setting of this moment."""
-        n_params = self.n_params
-        recipe, bonds = self._setting()
-        kept, total, size = self.kept, n_params / self.dense_n_params, n_params * self._item_bytes
-        return lambda estimate, seconds: Point(recipe, bonds, kept, total, n_params, size, estimate, seconds)
+    def _setting(self) -> Setting:
+        bonds = tuple((name, layer.now.bond) for name, layer in self.layers.items())
+        return Setting(self._checked_recipe, bonds, self.repairs.done, self.sizes)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from workbench.decompose.kronecker import KroneckerSum
-from workbench.decompose.low_rank import LowRank, check_bond
+from workbench.decompose.ladder import check_bond
+from workbench.decompose.low_rank import LowRank
 from workbench.decompose.operator import TrainOperator
 from workbench.decompose.train import TensorTrain
 from workbench.decompose.tucker import Tucker

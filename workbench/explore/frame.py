@@ -1,10 +1,12 @@
 """One state of the compression explorer, as numbers: what the script prints, the test asserts and the plots draw."""
 
+import math
 from dataclasses import dataclass
 
 from workbench.compress.curve import Point, pareto
 from workbench.compress.layers import BondLinear
 from workbench.compress.recipe import Recipe
+from workbench.explore.lab_sizes import LabSizes
 
 FLOOR = 1e-6
 
@@ -37,11 +39,19 @@ class LayerState:
 def layer_state(name: str, layer: BondLinear) -> LayerState:
     """The numbers of one running layer. Across the bonds of a train the discarded weights add up to a bound."""
     out_features, in_features = layer.uncut.shape
-    cuts = ((spectrum, min(layer.now.bond, len(spectrum))) for spectrum in layer.uncut.spectra)
-    discarded = min(1.0, sum(spectrum.discarded_weight(cut) for spectrum, cut in cuts))
+    discarded = 0.0 if layer.bypassed else layer.now.discarded_weight()
     return LayerState(
         name, layer.now.bond, layer.uncut.full_bond, discarded, layer.n_params, out_features * in_features
     )
+
+
+def cut_spectrum(layer: BondLinear) -> tuple[tuple[float, ...], int]:
+    """The singular values at a layer's widest bond, none for a form that has no spectrum, and how many are kept."""
+    spectra = layer.uncut.spectra
+    if not spectra:
+        return (), 0
+    widest = max(spectra, key=len)
+    return tuple(widest.values.tolist()), min(layer.now.bond, len(widest))
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class Frame:
 
     `values` are the singular values at the selected matrix's bond (its widest one, for a train), largest
     first; `cut` is how many are kept. `point` is the newest estimate of the present setting, None before
-    the first; `history` holds the settled points, oldest first, and `front` those none of them beats.
+    the first; `history` holds the settled points, oldest first, and `front` those none of them beats. `after` is what
+    was done beyond cutting; `predicted_loss` what the cut is predicted to add, in nats a token.
     """
 
     model: str
@@ -60,14 +71,12 @@ class Frame:
     selected: str
     values: tuple[float, ...]
     cut: int
-    kept_params: float
-    n_params: int
-    dense_n_params: int
-    bytes: int
-    dense_bytes: int
+    sizes: LabSizes
     dense_perplexity: float | None
     point: Point | None
     history: tuple[Point, ...]
+    predicted_loss: float | None = None
+    after: tuple[str, ...] = ()
 
     @property
     def front(self) -> tuple[Point, ...]:
@@ -96,9 +105,9 @@ class Frame:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.model} on {self.device}: {self.recipe.method} in the {self.recipe.metric} metric",
-            f"block matrices kept {self.kept_params:.1%}, {self.n_params:,} of {self.dense_n_params:,} numbers, "
-            f"{self.bytes / 2**20:.1f} of {self.dense_bytes / 2**20:.1f} MiB",
+            f"{self.model} on {self.device}: {', '.join([str(self.recipe), *self.after])}",
+            f"block matrices kept {self.sizes.kept:.1%}, {self.sizes.n_params:,} of {self.sizes.dense_n_params:,} "
+            f"numbers, {self.sizes.bytes / 2**20:.1f} of {self.sizes.dense_bytes / 2**20:.1f} MiB",
         ]
         if self.point is not None:
             score = self.point.estimate
@@ -107,4 +116,6 @@ class Frame:
                 f"next-token accuracy {score.accuracy:.1%}, top-1 agreement {score.top1_agreement:.1%}, "
                 f"on {score.n_tokens:,} tokens"
             )
+        if self.predicted_loss is not None:
+            lines.append(f"predicted from the cut alone: {math.exp(min(self.predicted_loss, 50)):.3f} of dense")
         return "\n".join(lines)

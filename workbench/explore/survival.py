@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.compress.windows import Windows
-from workbench.decompose.low_rank import check_bond
+from workbench.decompose.ladder import check_bond
 from workbench.explore.circuit_change import CircuitChange, circuit_change
 from workbench.explore.compression_lab import CompressionLab
 from workbench.explore.one_cut import OneCut, shapes_patterns

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from workbench.decompose.low_rank import check_bond
+from workbench.decompose.ladder import check_bond
 from workbench.network import Network, fresh
 from workbench.node import Node
 from workbench.program import Program

@@ -32,11 +32,12 @@ _FAMILIES = {
 
 @dataclass(frozen=True, eq=False)
 class BlockMatrix:
-    """One weight matrix of one block: its name here, and the path of its module in the model."""
+    """One weight matrix of one block: its name here, the path of its module in the model, and the size of a head."""
 
     name: str
     path: str
     module: nn.Module
+    head_dim: int
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
@@ -68,6 +69,15 @@ def block_module(model: nn.Module, layer: int, name: str) -> nn.Module:
     raise ValueError(f"{type(model).__name__} has no {name} in its blocks, as far as is known here.")
 
 
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The model's blocks in the order in which they run. Raises ValueError for a model of another family."""
+    for prefix in _FAMILIES:
+        blocks = _submodule(model, prefix)
+        if blocks is not None:
+            return list(blocks.children())
+    raise ValueError(f"{type(model).__name__} keeps no blocks under {' or '.join(_FAMILIES)}.")
+
+
 def block_matrices(model: nn.Module) -> dict[str, BlockMatrix]:
     """Every weight matrix of the model's blocks, in order, as `blocks.3.mlp.W_in`.
 
@@ -79,12 +89,13 @@ def block_matrices(model: nn.Module) -> dict[str, BlockMatrix]:
         blocks = _submodule(model, prefix)
         if blocks is None:
             continue
+        head_dim = _head_dim(model)
         for index, block in enumerate(blocks.children()):
             for path, name in names.items():
                 module = _submodule(block, path)
                 if isinstance(module, (nn.Linear, Conv1D)):
                     full = f"blocks.{index}.{name}"
-                    found[full] = BlockMatrix(full, f"{prefix}.{index}.{path}", module)
+                    found[full] = BlockMatrix(full, f"{prefix}.{index}.{path}", module, head_dim)
     if not found:
         raise ValueError(
             f"{type(model).__name__} keeps no blocks of weight matrices under {' or '.join(_FAMILIES)}; "
@@ -145,6 +156,11 @@ def resolve_device(device: str) -> torch.device:
             "give auto, cpu or cuda."
         )
     return chosen
+
+
+def _head_dim(model: nn.Module) -> int:
+    config = model.config
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)  # pyright: ignore
 
 
 def _submodule(module: nn.Module, path: str) -> nn.Module | None:

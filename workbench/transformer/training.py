@@ -119,7 +119,7 @@ def fast_dtype(device: str) -> torch.dtype:
     slower, and torch has no public way to ask for them.
     """
     cuda = torch.device(device).type == "cuda"
-    return torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
 
 
 def _optimizer(model: GPT2LMHeadModel, recipe: TrainingRecipe) -> torch.optim.AdamW:

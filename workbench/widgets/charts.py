@@ -8,25 +8,20 @@ import math
 import plotly.graph_objects as go
 
 from workbench.compress.curve import Point
+from workbench.compress.recipe import METRICS
 from workbench.explore.frame import FLOOR, Frame
 from workbench.widgets.axes import log_ticks
-from workbench.widgets.colours import DROPPED, KEPT, NOW, RECIPE_COLOURS, Theme
+from workbench.widgets.colours import DROPPED, KEPT, METHOD_COLOURS, METRIC_SHAPES, NOW, REPAIRED, Theme
 
 _WIDTH, _HEIGHT = 400, 320
+_RECIPES = [(method, metric) for method, metrics in METRICS.items() for metric in metrics]
 
 
 def figures(frame: Frame) -> tuple[go.FigureWidget, go.FigureWidget, go.FigureWidget]:
     """The trade-off, the heatmap of discarded weight, and the spectrum of the selected bond, as of `frame`."""
     made = _trade_off(), _heatmap(frame), _spectrum()
     for figure in made:
-        figure.update_layout(
-            width=_WIDTH,
-            height=_HEIGHT,
-            margin={"l": 66, "r": 14, "t": 44, "b": 52},
-            paper_bgcolor="rgba(0,0,0,0)",
-            plot_bgcolor="rgba(0,0,0,0)",
-            title_font_size=14,
-        )
+        _frame_in(figure)
     draw(made, frame)
     return made
 
@@ -44,17 +39,38 @@ def apply_theme(made: tuple[go.FigureWidget, ...], theme: Theme) -> None:
         figure.update_layout(template=theme.template, font_color=theme.ink)
 
 
+def healing_figure() -> go.FigureWidget:
+    """An empty curve of a healing run: the loss of each step's batch, and that on rows held back."""
+    figure = go.FigureWidget()
+    figure.add_scatter(x=[], y=[], mode="lines", name="this step's batch", line={"color": DROPPED})
+    figure.add_scatter(x=[], y=[], mode="lines+markers", name="rows held back", line={"color": KEPT})
+    _frame_in(figure, "Healing")
+    figure.update_layout(legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"size": 11}})
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title="loss, nats a token")
+    return figure
+
+
+def _frame_in(figure: go.FigureWidget, title: str | None = None) -> None:
+    figure.update_layout(
+        width=_WIDTH,
+        height=_HEIGHT,
+        margin={"l": 66, "r": 14, "t": 44, "b": 52},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        title_font_size=14,
+    )
+    if title is not None:
+        figure.update_layout(title=title)
+
+
 def _trade_off() -> go.FigureWidget:
     figure = go.FigureWidget()
-    for (method, metric), colour in RECIPE_COLOURS.items():
+    for method, metric in _RECIPES:
         figure.add_scatter(
-            x=[],
-            y=[],
-            mode="markers",
-            name=f"{method}, {metric}",
-            marker={"color": colour, "size": 9},
-            hoverinfo="text",
-        )
+            x=[], y=[], mode="markers", name=f"{method}, {metric}", showlegend=False, hoverinfo="text",
+            marker={"color": METHOD_COLOURS[method], "symbol": METRIC_SHAPES[metric].plotly, "size": 9},
+        )  # fmt: skip
     figure.add_scatter(
         x=[], y=[], mode="lines", name="Pareto front", line={"color": DROPPED, "dash": "dot", "shape": "hv"}
     )
@@ -72,7 +88,7 @@ def _trade_off() -> go.FigureWidget:
         title="Accuracy against size",
         legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"size": 11}},
     )
-    figure.update_xaxes(title="numbers stored, % of the dense model", range=[0, 104])
+    figure.update_xaxes(title="bytes stored, % of the dense model", range=[0, 104])
     figure.update_yaxes(title="perplexity ÷ dense", type="log")
     return figure
 
@@ -81,14 +97,16 @@ def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
     *by_recipe, front, now = figure.data
     ratios = [point.perplexity_ratio for point in (*frame.history, *filter(None, [frame.point]))]
     with figure.batch_update():
-        for trace, key in zip(by_recipe, RECIPE_COLOURS, strict=True):
+        for trace, key in zip(by_recipe, _RECIPES, strict=True):
             points = [p for p in frame.history if (p.recipe.method, p.recipe.metric) == key]
-            trace.x, trace.y = [100 * p.kept_total for p in points], [p.perplexity_ratio for p in points]
-            trace.text = [_told(p) for p in points]
-        front.x = [100 * p.kept_total for p in frame.front]
+            trace.x, trace.y = [_share(frame, p) for p in points], [p.perplexity_ratio for p in points]
+            trace.text, trace.showlegend = [_told(p) for p in points], bool(points)
+            own = METRIC_SHAPES[key[1]]
+            trace.marker.symbol = [(REPAIRED if p.after else own).plotly for p in points] or own.plotly
+        front.x = [_share(frame, p) for p in frame.front]
         front.y = [p.perplexity_ratio for p in frame.front]
         here = [] if frame.point is None else [frame.point]
-        now.x, now.y = [100 * p.kept_total for p in here], [p.perplexity_ratio for p in here]
+        now.x, now.y = [_share(frame, p) for p in here], [p.perplexity_ratio for p in here]
         now.text = [_told(p) for p in here]
         now.error_y.array = [_finite(p.estimate.ratio_error) for p in here]
         low, high = min([0.97, *ratios]), max([1.1, *ratios])
@@ -96,10 +114,14 @@ def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
         _log_axis(figure.layout.yaxis, low * 0.98, high * (high / low) ** 0.5)
 
 
+def _share(frame: Frame, point: Point) -> float:
+    return 100 * point.bytes / frame.sizes.dense_bytes
+
+
 def _told(point: Point) -> str:
     score = point.estimate
     return (
-        f"{point.recipe.method}, {point.recipe.metric}: {point.kept_params:.1%} of the block matrices<br>"
+        f"{', '.join([str(point.recipe), *point.after])}: {point.kept_params:.1%} of the block matrices<br>"
         f"perplexity {score.perplexity:.2f}, {score.ratio:.3f} ± {_finite(score.ratio_error):.3f} of dense<br>"
         f"accuracy {score.accuracy:.1%}, agreement {score.top1_agreement:.1%}"
     )
@@ -164,9 +186,13 @@ def _draw_spectrum(figure: go.FigureWidget, frame: Frame) -> None:
     kept, dropped = figure.data
     places = list(range(1, len(frame.values) + 1))
     # A logarithmic axis has no zero: values at rounding level are drawn at the floor.
-    floor = 1e-8 * max(frame.values[0], 1e-300)
+    floor = 1e-8 * max([*frame.values[:1], 1e-300])
     values = [max(value, floor) for value in frame.values]
     with figure.batch_update():
+        if not values:  # a form without a spectrum: fitted bond by bond
+            kept.x = kept.y = dropped.x = dropped.y = []
+            figure.layout.title.text = f"{frame.selected}: this form has no spectrum"
+            return
         kept.x, kept.y = places[: frame.cut], values[: frame.cut]
         dropped.x, dropped.y = places[max(0, frame.cut - 1) :], values[max(0, frame.cut - 1) :]
         figure.layout.shapes[0].x0 = figure.layout.shapes[0].x1 = frame.cut + 0.5

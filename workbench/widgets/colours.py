@@ -2,12 +2,33 @@
 
 from dataclasses import dataclass
 
-# Okabe & Ito (2008): distinguishable with every common form of colour blindness, on white and on dark grey.
-RECIPE_COLOURS = {
-    ("svd", "input"): "#0072B2",
-    ("svd", "plain"): "#E69F00",
-    ("mpo", "plain"): "#CC79A7",
+# Most of Okabe & Ito (2008): distinguishable with every common form of colour blindness, on white and on dark grey. A
+# method has a colour, a metric a shape, so that neither is told by colour alone.
+METHOD_COLOURS = {
+    "svd": "#0072B2",
+    "mpo": "#CC79A7",
+    "kronecker": "#E69F00",
+    "tucker": "#56B4E9",
+    "cp": "#A6761D",
+    "ring": "#7570B3",
 }
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A marker's name in plotly and in matplotlib."""
+
+    plotly: str
+    matplotlib: str
+
+
+METRIC_SHAPES = {
+    "plain": Shape("square", "s"),
+    "diagonal": Shape("triangle-up", "^"),
+    "input": Shape("circle", "o"),
+    "two-sided": Shape("diamond", "D"),
+}
+REPAIRED = Shape("star", "*")  # compensated, healed or quantised, in whatever metric
 NOW = "#D55E00"
 KEPT = "#009E73"
 DROPPED = "#999999"

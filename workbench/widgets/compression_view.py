@@ -5,18 +5,21 @@
 
 from collections.abc import Iterator
 from html import escape
-from itertools import chain, islice
+from itertools import islice
 from threading import RLock
 
 import ipywidgets as widgets
 
-from workbench.compress.recipe import METHODS, METRICS
+from workbench.compress.budget import BUDGETS
+from workbench.compress.recipe import METHODS, METRICS, OPTIONS, Recipe
 from workbench.explore.compression_lab import CompressionLab
 from workbench.widgets.charts import apply_theme, draw, figures
 from workbench.widgets.colours import DARK, LIGHT
 from workbench.widgets.latest import Latest
 from workbench.widgets.own_keys import OwnKeys
 from workbench.widgets.page import Page
+from workbench.widgets.passages import Passages
+from workbench.widgets.repair_controls import RepairControls
 
 _WIDE = widgets.Layout(width="min(560px, 98%)")
 _LABEL = {"description_width": "11em"}
@@ -46,7 +49,7 @@ class CompressionView(widgets.VBox):
         self._theme_changed()
         self._connect()
         charts = widgets.Box(self._charts, layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([self.page, *self._control_rows(), self.numbers, self.status, charts, *self._text_rows()])
+        super().__init__([self.page, *self._control_rows(), self.numbers, self.status, charts, self.passages])
         OwnKeys.within(self)
         self._moved()
 
@@ -82,6 +85,13 @@ class CompressionView(widgets.VBox):
         self.sites = widgets.Dropdown(
             options=(2, 3, 4), value=lab.recipe.sites, description="Sites", layout=widgets.Layout(width="12em")
         )
+        self.gauge = widgets.Checkbox(
+            value=lab.recipe.gauge_fixed, description="gauge fixed", indent=False, layout=widgets.Layout(width="8em")
+        )
+        self.budget = widgets.Dropdown(
+            options=BUDGETS, value=lab.budget, description="Budget", layout=widgets.Layout(width="16em")
+        )
+        self.repairs = RepairControls(lab, self._repaired)
         self.progress = widgets.IntProgress(description="ready", layout=widgets.Layout(width="16em"))
         self.reset = widgets.Button(description="Reset", tooltip="Every bond full again")
         self.copy = widgets.Button(description="Copy code", tooltip="The lines of Python that make this setting")
@@ -90,30 +100,25 @@ class CompressionView(widgets.VBox):
         self.code = widgets.Textarea(
             description="Code", layout=widgets.Layout(width="98%", height="7em", display="none")
         )
-        self.prompt = widgets.Textarea(
-            value=prompt, description="Prompt", style=_LABEL, layout=widgets.Layout(width="98%", height="4em")
-        )
+        self.passages = Passages(lab, prompt)
         self.numbers, self.status = widgets.HTML(), widgets.HTML()
-        self.original, self.present = widgets.HTML(), widgets.HTML()
 
     def _control_rows(self) -> list[widgets.Widget]:
         folded = widgets.Layout(width="min(600px, 98%)")
         kinds, one = widgets.VBox(list(self.kinds.values())), widgets.VBox([self.selected, self.bond])
         per_kind = widgets.Accordion([kinds], titles=("By kind of matrix",), layout=folded)
         one_matrix = widgets.Accordion([one], titles=("One matrix",), layout=folded)
+        beyond = widgets.Accordion(
+            [self.repairs], titles=("Beyond cutting: compensate, heal, quantise",), layout=folded
+        )
         row = widgets.Layout(flex_flow="row wrap")
         return [
-            widgets.Box([self.method, self.metric, self.sites, self.progress], layout=row),
-            self.kept,
-            widgets.Box([per_kind, one_matrix], layout=row),
+            widgets.Box([self.method, self.metric, self.sites, self.gauge, self.progress], layout=row),
+            widgets.Box([self.kept, self.budget], layout=row),
+            widgets.Box([per_kind, one_matrix, beyond], layout=row),
             widgets.Box([self.reset, self.copy, self.directory, self.export], layout=row),
             self.code,
         ]
-
-    def _text_rows(self) -> list[widgets.Widget]:
-        half = widgets.Layout(width="49%", min_width="20em")
-        texts = [widgets.VBox([text], layout=half) for text in (self.original, self.present)]
-        return [self.prompt, widgets.Box(texts, layout=widgets.Layout(flex_flow="row wrap"))]
 
     def _connect(self) -> None:
         self.kept.observe(self._kept_moved, "value")
@@ -122,9 +127,10 @@ class CompressionView(widgets.VBox):
         self.bond.observe(self._bond_moved, "value")
         self.selected.observe(self._matrix_chosen, "value")
         self.method.observe(self._method_changed, "value")
-        for picker in (self.metric, self.sites):
+        for picker in (self.metric, self.sites, self.gauge):
             picker.observe(lambda change: self._recipe_changed(), "value")
-        self.prompt.observe(lambda change: self._estimates.restart(), "value")
+        self.budget.observe(self._budget_changed, "value")
+        self.passages.prompt.observe(lambda change: self._estimates.restart(), "value")
         self.reset.on_click(self._reset)
         self.copy.on_click(lambda button: self._copy())
         self.export.on_click(lambda button: self._export())
@@ -139,13 +145,12 @@ class CompressionView(widgets.VBox):
 
     def _kept_moved(self, change: dict) -> None:
         if self._by_hand(change):
-            self.lab.keep(change["new"])
-            self._moved(self.kept)
+            self._cut(change["new"])
 
     def _kind_moved(self, change: dict) -> None:
         if self._by_hand(change):
             kind = next(kind for kind, slider in self.kinds.items() if slider is change["owner"])
-            self.lab.keep(change["new"], f"*.{kind}")
+            self.lab.keep(change["new"], f"*.{kind}", "uniform")
             self._moved(change["owner"])
 
     def _bond_moved(self, change: dict) -> None:
@@ -181,10 +186,33 @@ class CompressionView(widgets.VBox):
     def _recipe_changed(self) -> None:
         if self._quiet:
             return
-        kept = self.kept.value
-        self.lab.decompose(self.method.value, self.metric.value, self.sites.value, self._progressed)
-        self.lab.keep(kept)
-        self._moved(self.kept)
+        kept, method = self.kept.value, self.method.value
+        sites = self.sites.value if "sites" in OPTIONS[method] else 2
+        gauge = self.gauge.value and "gauge_fixed" in OPTIONS[method]
+        self.lab.decompose(Recipe(method, self.metric.value, sites, gauge_fixed=gauge), progress=self._progressed)
+        self._cut(kept)
+
+    def _budget_changed(self, change: dict) -> None:
+        if change["new"] == "measured" and self.lab.profile is None:
+            self.lab.sweep(progress=self._progressed)
+        self.lab.budget = change["new"]
+        self._cut(self.kept.value)
+
+    def _cut(self, kept: float) -> None:
+        """Cuts the whole model; a share below the smallest possible is said, and nothing moves."""
+        try:
+            if self.lab.budget == "measured" and self.lab.profile is None:  # a new recipe is not measured yet
+                self.lab.sweep(progress=self._progressed)
+            self.lab.keep(kept)
+        except ValueError as error:
+            self._moved()
+            self._failed(error)
+        else:
+            self._moved(self.kept)
+
+    def _repaired(self) -> None:
+        self._show()
+        self._estimates.restart()
 
     def _progressed(self, what: str, done: int, total: int) -> None:
         with self.progress.hold_sync():
@@ -192,7 +220,7 @@ class CompressionView(widgets.VBox):
             self.progress.description = "ready" if done == total else what
 
     def _theme_changed(self, change: dict | None = None) -> None:
-        apply_theme(self._charts, DARK if self.page.dark else LIGHT)
+        apply_theme((*self._charts, self.repairs.figure), DARK if self.page.dark else LIGHT)
 
     def _place_controls(self, hand: widgets.Widget | None = None) -> None:
         """Every slider at its bond's present size, except the one under the `hand`: it stays where the hand put it.
@@ -201,7 +229,7 @@ class CompressionView(widgets.VBox):
         """
         frame = self.lab.frame(self.selected.value)
         layer = next(layer for layer in frame.layers if layer.name == frame.selected)
-        values = {self.kept: frame.kept_params, self.bond: layer.bond}
+        values = {self.kept: frame.sizes.kept, self.bond: layer.bond}
         values |= {slider: frame.kept_of(kind) for kind, slider in self.kinds.items()}
         was, self._quiet = self._quiet, True
         self.bond.max = max(layer.full_bond, self.bond.value)
@@ -210,7 +238,8 @@ class CompressionView(widgets.VBox):
                 slider.value = self._placed[slider] = round(value, 2)
         self.bond.max = layer.full_bond
         self._quiet = was
-        self.sites.layout.display = None if frame.recipe.method == "mpo" else "none"
+        for picker, option in ((self.sites, "sites"), (self.gauge, "gauge_fixed")):
+            picker.layout.display = None if option in OPTIONS[frame.recipe.method] else "none"
 
     def _show(self) -> None:
         """The numbers and the charts at the lab's present state."""
@@ -237,7 +266,7 @@ class CompressionView(widgets.VBox):
             self._show()
             yield
         try:
-            yield from self._texts(self.prompt.value)
+            yield from self.passages.written()
         except ValueError as caught:
             error = caught
             self._failed(caught)
@@ -246,14 +275,6 @@ class CompressionView(widgets.VBox):
             yield
         if error is not None:
             raise error
-
-    def _texts(self, prompt: str) -> Iterator[None]:
-        """The passage by the dense model, then the one by the present setting as it grows."""
-        self.original.value = _passage("Dense model", prompt, self.lab.dense_sample(prompt))
-        yield
-        for text in chain([""], self.lab.write(prompt)):  # a model may end at once: then nothing is what it writes
-            self.present.value = _passage("This setting", prompt, text)
-            yield
 
     def _copy(self) -> None:
         self.code.layout.display = None
@@ -267,10 +288,3 @@ class CompressionView(widgets.VBox):
             self.status.value = f"<b>not exported</b>: {escape(str(error))}"
         else:
             self.status.value = f"written to {escape(str(out))}; its dense/ loads in plain transformers"
-
-
-def _passage(title: str, prompt: str, text: str) -> str:
-    return (
-        f"<b>{escape(title)}</b><pre style='white-space:pre-wrap;line-height:1.35;margin:0'>"
-        f"<span style='opacity:.6'>{escape(prompt)}</span>{escape(text)}</pre>"
-    )

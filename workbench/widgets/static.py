@@ -6,9 +6,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from workbench.compress.curve import Point
 from workbench.explore.frame import FLOOR, Frame
 from workbench.widgets.axes import log_ticks
-from workbench.widgets.colours import DROPPED, KEPT, NOW, RECIPE_COLOURS
+from workbench.widgets.colours import DROPPED, KEPT, METHOD_COLOURS, METRIC_SHAPES, NOW, REPAIRED
 
 
 def still(frame: Frame) -> Figure:
@@ -23,25 +24,28 @@ def still(frame: Frame) -> Figure:
 
 
 def _trade_off(axes: Axes, frame: Frame) -> None:
-    for (method, metric), colour in RECIPE_COLOURS.items():
-        points = [p for p in frame.history if (p.recipe.method, p.recipe.metric) == (method, metric)]
-        if points:
-            axes.errorbar(
-                [100 * p.kept_total for p in points],
-                [p.perplexity_ratio for p in points],
-                yerr=[p.estimate.ratio_error for p in points],
-                fmt="o",
-                color=colour,
-                label=f"{method}, {metric}",
-            )
+    recipes = dict.fromkeys((point.recipe.method, point.recipe.metric) for point in frame.history)
+    for method, metric in recipes:
+        own = [p for p in frame.history if (p.recipe.method, p.recipe.metric) == (method, metric)]
+        bare, repaired = [p for p in own if not p.after], [p for p in own if p.after]
+        for points, shape, name in ((bare, METRIC_SHAPES[metric], metric), (repaired, REPAIRED, f"{metric}, repaired")):
+            if points:
+                axes.errorbar(
+                    [_share(frame, p) for p in points],
+                    [p.perplexity_ratio for p in points],
+                    yerr=[p.estimate.ratio_error for p in points],
+                    fmt=shape.matplotlib,
+                    color=METHOD_COLOURS[method],
+                    label=f"{method}, {name}",
+                )
     front = frame.front
     axes.step(
-        [100 * p.kept_total for p in front], [p.perplexity_ratio for p in front], where="post", color=DROPPED, ls=":",
+        [_share(frame, p) for p in front], [p.perplexity_ratio for p in front], where="post", color=DROPPED, ls=":",
         label="Pareto front",
     )  # fmt: skip
     if frame.point is not None:
         axes.plot(
-            100 * frame.point.kept_total,
+            _share(frame, frame.point),
             frame.point.perplexity_ratio,
             "D",
             mfc="none",
@@ -51,13 +55,17 @@ def _trade_off(axes: Axes, frame: Frame) -> None:
             label="now",
         )
     axes.axhline(1, color=DROPPED, lw=1)
-    axes.set(xlabel="numbers stored, % of the dense model", ylabel="perplexity ÷ dense", title="Accuracy against size")
+    axes.set(xlabel="bytes stored, % of the dense model", ylabel="perplexity ÷ dense", title="Accuracy against size")
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     ticks = log_ticks(float(low), float(high))
     axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize=8)
+
+
+def _share(frame: Frame, point: Point) -> float:
+    return 100 * point.bytes / frame.sizes.dense_bytes
 
 
 def _heatmap(figure: Figure, axes: Axes, frame: Frame) -> None:
@@ -70,6 +78,10 @@ def _heatmap(figure: Figure, axes: Axes, frame: Frame) -> None:
 
 
 def _spectrum(axes: Axes, frame: Frame) -> None:
+    if not frame.values:  # a form without a spectrum: fitted bond by bond
+        axes.set_axis_off()
+        axes.set_title(f"{frame.selected}: this form has no spectrum")
+        return
     places = range(1, len(frame.values) + 1)
     floor = 1e-8 * max(frame.values[0], 1e-300)
     values = [max(value, floor) for value in frame.values]

@@ -1,0 +1,35 @@
+"""A tensor ring, for comparison: a ring has no spectrum, so each bond is a fit."""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.compress.place import Place
+from workbench.compress.recipe import Recipe
+from workbench.decompose.family import Family, bonds_at_shares
+from workbench.decompose.leg_fit import usual_legs
+from workbench.decompose.metric import Metric
+from workbench.decompose.ring_operator import ring_operators
+
+SHARES = (0.1, 0.2, 0.4, 0.6, 0.8)  # of a matrix's numbers; a bond between two takes the smaller
+
+
+def decompose(recipe: Recipe, weight: Float[Tensor, "out in"], metric: Metric, place: Place) -> Family:
+    """Rings fitted at `SHARES` of the numbers (not nested), with the legs of the recipe, else the `usual_legs`.
+
+    All bonds of a ring have one size. Each is stopped after a few sweeps, near a local best: seconds a matrix, and less
+    good than it could be.
+    Raises ValueError for a metric other than the plain one, which alone the fit sees.
+    """
+    if metric.inputs is not None or metric.outputs is not None:
+        raise ValueError(f"a ring is fitted in the plain metric, not in one of the {metric.norm} norm.")
+    outs, ins = recipe.dims_of(place.kind)
+    if outs is None or ins is None:
+        outs, ins = usual_legs(*weight.shape)
+    stored = sum(outs) + sum(ins)  # numbers for each pair of bonds
+    full_bond = max(2, math.ceil(math.sqrt(weight.numel() / stored)))
+    bonds = bonds_at_shares(lambda bond: bond * bond * stored, full_bond, weight.numel(), SHARES)
+    members = ring_operators(weight, outs, ins, bonds)
+    errors = tuple([member.squared_error for member in members])
+    return Family(members, bonds, errors, metric.squared(weight), metric.norm, bonds[-1] + 1)

@@ -1,0 +1,46 @@
+"""A model's calibration and its decomposition, each made once and kept; what an interrupt left is gone on with."""
+
+from collections.abc import Mapping
+
+from workbench.compress.calibrate import Calibration, calibrate
+from workbench.compress.decompositions import decompose_all
+from workbench.compress.recipe import Recipe
+from workbench.compress.windows import Windows, windows_of_text
+from workbench.decompose.protocol import Decomposition
+from workbench.explore.progress import Progress
+from workbench.transformer.load import LanguageModel
+from workbench.transformer.matrices import BlockMatrix
+
+
+class LabCalibration:
+    """The calibration windows of a lab, what was measured on them, and the matrices decomposed so far."""
+
+    def __init__(self, lm: LanguageModel, windows: Windows) -> None:
+        self._lm = lm
+        self.windows = windows
+        self.measured: Calibration | None = None
+        self._partial: tuple[Recipe, dict[str, Decomposition]] | None = None
+
+    def measure(self, text: str | Windows | None, gradients: bool, progress: Progress) -> Calibration:
+        """The moments on the calibration windows, or on others, which from then on are the calibration windows."""
+        windows = self.windows if text is None else text
+        windows = windows_of_text(self._lm, windows) if isinstance(windows, str) else windows
+        measured = calibrate(self._lm.model, windows, gradients, progress=progress)
+        if windows is not self.windows:
+            self._partial = None  # what an interrupt left was measured on another text
+        self.windows, self.measured = windows, measured
+        return measured
+
+    def lacks(self, recipe: Recipe) -> bool:
+        """Whether the recipe's metric needs moments that were not measured yet."""
+        if recipe.needs_gradients:
+            return self.measured is None or not self.measured.two_sided
+        return recipe.needs_calibration and self.measured is None
+
+    def decompose(
+        self, recipe: Recipe, matrices: Mapping[str, BlockMatrix], progress: Progress
+    ) -> dict[str, Decomposition]:
+        """Every matrix uncut; interrupted, the next call with the same recipe goes on."""
+        if self._partial is None or self._partial[0] != recipe:
+            self._partial = (recipe, {})
+        return decompose_all(recipe, matrices, self.measured, self._partial[1], progress)
