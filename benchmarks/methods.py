@@ -17,12 +17,14 @@ from pathlib import Path
 
 import torch
 import transformers
+from method_claims import claims
 from trained_models import Subject, subjects
 
 from workbench import CompressionLab, Recipe
 from workbench.compress.recipe import METHODS
 from workbench.compress.windows import Windows
-from workbench.whole_files import write_json
+from workbench.whole_files import replaced_file, write_json
+from workbench.widgets.method_stills import methods_still
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 SHARES = (0.8, 0.6, 0.4, 0.2)
@@ -164,6 +166,16 @@ class Comparison:
             flush=True,
         )
 
+    def finish(self) -> None:
+        """Adds what the rows say of the claims, and draws the picture of the shipped model."""
+        record = json.loads(self.file.read_text())
+        write_json(self.file, {"claims": claims(self.rows)} | {key: record[key] for key in record if key != "claims"})
+        own = [row for row in self.rows if row["model"] == LARGE]
+        with replaced_file(self.file.with_suffix(".png")) as temporary:
+            methods_still(own, LARGE).savefig(temporary, format="png", dpi=110)
+        for claim in claims(self.rows):
+            print(f"{claim['what']}: {claim['value']:.4g} (wanted {claim['wanted']})")
+
     def measure(self, subject: Subject, seed: int, methods: list[str]) -> None:
         """All entries of these methods on one model with one calibration set."""
         name = subject.lm.name
@@ -249,6 +261,7 @@ def main() -> None:
     for subject in subjects(parsed.models):
         for seed in SEEDS:
             comparison.measure(subject, seed, parsed.methods)
+    comparison.finish()
 
 
 if __name__ == "__main__":

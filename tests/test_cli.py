@@ -127,7 +127,11 @@ def test_each_line_is_scored_by_itself(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--kept", "1.5"], "up to 1, not 1.5"),
-        (["--method", "mpo"], "method 'mpo' is not cut in metric 'input'; give plain"),
+        (["--method", "tucker", "--metric", "input"], "method 'tucker' is not cut in metric 'input'; give plain"),
+        (["--method", "pca"], "unknown method 'pca'; there are svd, mpo, kronecker, tucker, cp, ring, asvd"),
+        (["--method", "asvd", "--metric", "input"], "asvd says its metric and its form itself"),
+        (["--budget", "greedy"], "there is no budget 'greedy'"),
+        (["--kept", "0.5", "--max-bytes", "9"], "give one limit of kept, n_params, bytes and multiply_adds"),
         (["--windows", "0"], "--windows is how many windows to score, 1 or more, not 0"),
     ],
 )

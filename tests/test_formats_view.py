@@ -5,6 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import tiny_models
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Polygon
 from test_one_weight import lab
 
 from workbench.diagram.scene import text_width
@@ -22,6 +25,11 @@ def area(points: list[tuple[float, float]]) -> float:
     """By the shoelace formula."""
     following = points[1:] + points[:1]
     return abs(sum(x * v - u * y for (x, y), (u, v) in zip(points, following, strict=True))) / 2
+
+
+def heights(axes: Axes) -> dict[str, list[float]]:
+    """Of each line of a chart, by label, its values."""
+    return {str(line.get_label()): torch.as_tensor(line.get_ydata()).tolist() for line in axes.lines}
 
 
 def frames(matrix: str) -> list[WeightFrame]:
@@ -120,12 +128,13 @@ def test_the_still_shows_the_same_tensors_and_every_error():
     frame = frames(MATRICES[2])[1]
     drawing, errors = formats_still(frame).axes
     drawn = drawn_to_scale(frame)
-    outlines = [area([tuple(point) for point in patch.get_xy()[:-1]]) for patch in drawing.patches]
+    polygons = [patch for patch in drawing.patches if isinstance(patch, Polygon)]
+    outlines = [area([(x, y) for x, y in polygon.get_xy()[:-1].tolist()]) for polygon in polygons]
     assert outlines == pytest.approx([area(block.outline) for own in drawn.shown for block in own.blocks])
     shown = {told for own in drawn.shown for told in (own.title[2], *(each[2] for each in own.words))}
     assert {text.get_text() for text in drawing.texts} == shown
-    heights = [list(line.get_ydata()) for line in errors.lines]
-    assert heights == [[own.errors[metric] for own in frame.formats] for metric in ("plain", "input", "two-sided")]
+    by_metric = [[own.errors[metric] for own in frame.formats] for metric in ("plain", "input", "two-sided")]
+    assert list(heights(errors).values()) == by_metric
 
 
 def test_no_two_words_of_the_still_overlap():
@@ -143,5 +152,4 @@ def test_the_curves_still_draws_each_pair_as_each_metric_judges_it():
     curves = lab().curves(bonds)
     for axes, judge in zip(metrics_still(bonds, curves).axes, ("plain", "input", "two-sided"), strict=True):
         assert judge in axes.get_title()
-        drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-        assert drawn == {f"made for {made_for}": curves[made_for][judge] for made_for in curves}
+        assert heights(axes) == {f"made for {made_for}": curves[made_for][judge] for made_for in curves}

@@ -67,6 +67,7 @@ def fit_of(out_dims: Sequence[int], in_dims: Sequence[int], bond: int) -> tuple[
     alternating=st.booleans(),
 )
 def test_no_member_is_worse_than_the_cut_and_none_worse_than_a_smaller_one(dims, samples, alternating):
+    torch.manual_seed(0)  # for each example, so that it fails again if it fails
     dims = dims[:3] if math.prod(i * j for i, j in dims) > 2000 else dims
     weight, metric, operator = problem([i for i, _ in dims], [j for _, j in dims], samples)
     bonds = tuple(range(1, operator.full_bond + 1, 2))
@@ -205,7 +206,7 @@ def test_a_ridge_keeps_the_error_small_where_little_is_seen():
     steep = torch.logspace(0, -5, 12, dtype=torch.float64)
     metric = Metric(*[(turn * steep) @ turn.T for turn in turns])
     wild, tame = (refitted(weight, metric, operator, [5], way) for way in (LONG, Fitting(400, 1e-9)))
-    assert PLAIN.squared(weight - tame.dense()) < 0.5 * PLAIN.squared(weight - wild.dense())
+    assert PLAIN.squared(weight - tame.dense()) < 0.8 * PLAIN.squared(weight - wild.dense())
     assert wild.squared_errors < tame.squared_errors
 
 

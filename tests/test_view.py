@@ -98,7 +98,9 @@ def test_reset_copy_and_export_do_what_they_say(view, tmp_path):
 
 
 def test_the_text_is_written_beside_the_dense_one(view):
-    for text, shown_text in zip(view.lab.sample("tensor"), (view.passages.original.value, view.passages.present.value), strict=True):
+    for text, shown_text in zip(
+        view.lab.sample("tensor"), (view.passages.original.value, view.passages.present.value), strict=True
+    ):
         assert shown_text.endswith(f"<span style='opacity:.6'>tensor</span>{escape(text)}</pre>")
 
 

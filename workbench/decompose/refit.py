@@ -84,7 +84,8 @@ def refitted(
     errors: list[float] = []
     for cut, fit in zip(cuts, fits, strict=True):
         forms = [cut, fit, *(_widened(smaller, cut) for smaller in members[-1:])]
-        squared = [metric.squared(weight.double() - form.dense().double()) for form in forms]
+        squared = [metric.squared(weight.double() - form.dense().double()) for form in (cut, fit)]
+        squared += errors[-1:]  # the same matrix as the smaller, whose error would differ by rounding only
         members.append(forms[squared.index(min(squared))])
         errors.append(min(squared))
     return Family(tuple(members), tuple(bonds), tuple(errors), total, metric.norm, operator.full_bond)

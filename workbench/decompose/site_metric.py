@@ -36,7 +36,7 @@ class Side:
         if moment is None:
             ones = tuple([torch.eye(n, dtype=torch.float64, device=like.device) for n in dims])
             return cls(ones, ones, None)
-        moment = moment.double() / (float(moment.trace()) / len(moment))
+        moment = moment.to(like.device, torch.float64) / float(moment.diagonal().mean())
         there, back = [], []
         for k in range(len(dims)):
             values, vectors = torch.linalg.eigh(marginal(moment, dims, k))

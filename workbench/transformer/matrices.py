@@ -134,7 +134,7 @@ def shared_copy(model: nn.Module) -> nn.Module:
     memo: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     for layer in model.modules():
         if isinstance(layer, BondLinear):
-            memo |= {id(form): form for form in (layer.uncut, layer.now)}
+            memo |= {id(form): form for form in (layer.uncut, layer.now, layer.state.bare.now)}
     return copy.deepcopy(model, memo)
 
 

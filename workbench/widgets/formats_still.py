@@ -39,7 +39,7 @@ def formats_still(frame: WeightFrame) -> Figure:
 
 def metrics_still(bonds: Sequence[int], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Error against bond, a panel for each metric that judges, a line for each metric a pair was made for."""
-    figure, panels = plt.subplots(1, len(METRICS), figsize=(12, 3.4), layout="constrained")
+    figure, panels = plt.subplots(1, len(METRICS), figsize=(10, 3.2), layout="constrained")
     plt.close(figure)
     for axes, judge in zip(panels, METRICS, strict=True):
         for made_for, judged in curves.items():

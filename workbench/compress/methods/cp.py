@@ -18,7 +18,8 @@ SHARES = (0.1, 0.2, 0.4, 0.6, 0.8)  # of a matrix's numbers; a bond between two 
 def decompose(recipe: Recipe, weight: Float[Tensor, "out in"], metric: Metric, place: Place) -> Family:
     """Sums fitted at `SHARES` of the numbers (not nested), with the legs of the recipe, else the `usual_legs`.
 
-    Each is stopped after a few sweeps, near a local best: seconds a matrix, and less good than it could be.
+    Each is stopped after at most 20 sweeps, near a local best, and is less good than it could be. All of them took 2 s
+    for a weight of 1024 × 256 on one core, and 50 s for one of 3072 × 768.
     Raises ValueError for a metric other than the plain one, which alone the fit sees.
     """
     if metric.inputs is not None or metric.outputs is not None:
