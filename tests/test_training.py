@@ -133,9 +133,9 @@ def test_a_text_too_short_for_a_window_is_refused(tmp_path):
 
 
 def test_numbers_are_multiplied_in_float32_except_on_a_gpu_that_has_bfloat16(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert (fast_dtype("cpu"), fast_dtype("cuda:1")) == (torch.float32, torch.bfloat16)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     assert fast_dtype("cuda") == torch.float32
 
 

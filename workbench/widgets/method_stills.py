@@ -34,7 +34,7 @@ def methods_still(rows: Sequence[Row], title: str = "") -> Figure:
     panels_of = {"no training": _by_method(rows, healed=False), "after healing": _by_method(rows, healed=True)}
     panels_of = {name: own for name, own in panels_of.items() if own}
     figure, panels = plt.subplots(
-        1, len(panels_of), figsize=(4.2 + 4.2 * len(panels_of), _height(rows)), layout="constrained", sharey=True,
+        1, len(panels_of), figsize=(4.2 + 4.2 * len(panels_of), _height(rows)), dpi=75, layout="constrained", sharey=True,
         squeeze=False,
     )  # fmt: skip
     plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
@@ -68,7 +68,7 @@ def frobenius_still(rows: Sequence[Row], kept: float) -> Figure:
     if not methods:
         shares = ", ".join(f"{share:g}" for share in sorted({row["kept"] for row in rows if not row["healed"]}))
         raise ValueError(f"no row keeps {kept:g} without healing; there are rows at {shares or 'no share'}.")
-    figure, axes = plt.subplots(figsize=(9, _height(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, _height(rows)), dpi=75, layout="constrained")
     plt.close(figure)
     for _, own in sorted(methods.items(), key=lambda item: -_excess(item[1], kept)):
         error = float(np.median([row["frobenius"] for row in own]))
@@ -96,7 +96,7 @@ def profile_still(profile: Profile, ladders: Mapping[str, tuple[Ladder, tuple[in
         for column, share in enumerate(SHARES):
             harm = profile.points[name].get(ladder.bond_within(share * math.prod(shape)), math.nan)
             table[row, column] = harm if math.isnan(harm) else max(harm, SMALLEST)
-    figure, axes = plt.subplots(figsize=(7, 0.2 * len(names) + 1.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 0.2 * len(names) + 1.6), dpi=75, layout="constrained")
     plt.close(figure)
     most = max(1e-3, float(np.nanmax(table)))
     image = axes.imshow(table, aspect="auto", cmap="cividis", norm=LogNorm(SMALLEST, most))
