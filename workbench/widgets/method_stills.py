@@ -33,9 +33,11 @@ def methods_still(rows: Sequence[Row], title: str = "") -> Figure:
     _check(rows)
     panels_of = {"no training": _by_method(rows, healed=False), "after healing": _by_method(rows, healed=True)}
     panels_of = {name: own for name, own in panels_of.items() if own}
+    widths = [1 + len({row["kept"] for row in rows if row["healed"] == healed}) for healed in (False, True)]
+    widths = [width for width in widths if width > 1]
     figure, panels = plt.subplots(
-        1, len(panels_of), figsize=(4.2 + 4.2 * len(panels_of), _height(rows)), dpi=75, layout="constrained", sharey=True,
-        squeeze=False,
+        1, len(panels_of), figsize=(5 + 1.3 * sum(widths), _height(rows)), layout="constrained", sharey=True,
+        squeeze=False, width_ratios=widths,
     )  # fmt: skip
     plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
     lines = {}
@@ -44,8 +46,8 @@ def methods_still(rows: Sequence[Row], title: str = "") -> Figure:
         for method, own in methods.items():
             shares = sorted({row["kept"] for row in own})
             lines.setdefault(method, _line(axes, own[0], shares, [_excess(own, k) for k in shares], method in strong))
-        axes.set(title=name, xlabel="share of the block matrices' numbers kept", yscale="log")
-        axes.set_xticks(sorted({row["kept"] for row in rows}))
+        axes.set(title=name, yscale="log")
+        axes.set_xticks(sorted({row["kept"] for own in methods.values() for row in own}))
         axes.grid(alpha=0.2)
     first = next(iter(panels_of.values()))
     order = sorted(lines, key=lambda method: -_at_smallest(first[method]) if method in first else math.inf)
@@ -53,6 +55,7 @@ def methods_still(rows: Sequence[Row], title: str = "") -> Figure:
     figure.legend(
         [lines[method] for method in order], order, loc="outside right upper", fontsize=_SIZE, labelspacing=0.3
     )
+    figure.supxlabel("share of the block matrices' numbers kept", fontsize=10)
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -73,9 +76,14 @@ def frobenius_still(rows: Sequence[Row], kept: float) -> Figure:
     for _, own in sorted(methods.items(), key=lambda item: -_excess(item[1], kept)):
         error = float(np.median([row["frobenius"] for row in own]))
         _line(axes, own[0], [error], [_excess(own, kept)], True)
-    axes.set(xlabel="relative Frobenius error of the block matrices", yscale="log", title=f"{kept:.0%} kept")
+    axes.set(xscale="log", yscale="log", title=f"{kept:.0%} kept")
+    axes.set_xlabel("relative Frobenius error of the block matrices")
     axes.grid(alpha=0.2)
     axes.margins(0.08)
+    low, high = axes.get_xlim()
+    ticks = log_ticks(float(low), float(high))
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
     _labelled(axes)
     figure.legend(loc="outside right upper", fontsize=_SIZE, labelspacing=0.3)
     return figure
@@ -84,7 +92,7 @@ def frobenius_still(rows: Sequence[Row], kept: float) -> Figure:
 def profile_still(profile: Profile, ladders: Mapping[str, tuple[Ladder, tuple[int, int]]]) -> Figure:
     """The loss that each matrix's cut alone adds, in nats a token: a row a matrix, a column a share of its numbers.
 
-    What was not measured stays blank. `ladders`: of each matrix its ladder and its shape, as a sweep takes them.
+    What was not measured stays blank; a gain is drawn as the smallest loss. `ladders`: of each matrix its ladder and its shape, as a sweep takes them.
     Raises ValueError if the profile has no point of these matrices.
     """
     names = [name for name in ladders if profile.points.get(name)]
@@ -151,7 +159,7 @@ def _line(axes: Axes, row: Row, x: Sequence[float], y: Sequence[float], strong: 
     dashed = "--" if row["compensated"] else ":" if row["budget"] == "uniform" else "-"
     return axes.plot(
         x, y, dashed, color=METHOD_COLOURS[recipe["method"]], marker=METRIC_SHAPES[recipe["metric"]].matplotlib,
-        mfc="none" if recipe["gauge_fixed"] else None, ms=6, lw=2.2 if strong else 1.0, alpha=1.0 if strong else 0.4,
+        mfc="none" if recipe["gauge_fixed"] else None, ms=6, lw=2.2 if strong else 1.0, alpha=1.0 if strong else 0.5,
         label=row["method"],
     )[0]  # fmt: skip
 
