@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import tiny_models
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -156,7 +157,7 @@ BONDS = [LADDER.bond_within(share * 84) for share in SHARES]
 def table(figure: Figure) -> list[list[float]]:
     """The heatmap's cells, nan where blank."""
     array = figure.axes[0].get_images()[0].get_array()
-    assert array is not None
+    assert isinstance(array, np.ma.MaskedArray)
     return array.filled(math.nan).tolist()
 
 

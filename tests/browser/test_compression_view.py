@@ -17,7 +17,8 @@ view"""
 
 # What the three charts show: the marker of the present setting, the heatmap, the cut; and their ink.
 CHARTS = """() => {
-  const plots = [...document.querySelectorAll(".js-plotly-plot")];
+  const drawn = [...document.querySelectorAll(".js-plotly-plot")].filter((plot) => plot.layout && plot.data);
+  const plots = drawn.filter((plot) => plot.layout.title?.text !== "Healing");  // that one is folded away
   if (plots.length < 3) return null;
   const [trade, heat, spectrum] = plots;
   const now = trade.data.find((trace) => trace.name === "now");

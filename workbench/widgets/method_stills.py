@@ -92,8 +92,8 @@ def frobenius_still(rows: Sequence[Row], kept: float) -> Figure:
 def profile_still(profile: Profile, ladders: Mapping[str, tuple[Ladder, tuple[int, int]]]) -> Figure:
     """The loss that each matrix's cut alone adds, in nats a token: a row a matrix, a column a share of its numbers.
 
-    What was not measured stays blank; a gain is drawn as the smallest loss. `ladders`: of each matrix its ladder and its shape, as a sweep takes them.
-    Raises ValueError if the profile has no point of these matrices.
+    What was not measured stays blank; a gain is drawn as the smallest loss. `ladders`: of each matrix its ladder and
+    its shape, as a sweep takes them. Raises ValueError if the profile has no point of these matrices.
     """
     names = [name for name in ladders if profile.points.get(name)]
     if not names:
