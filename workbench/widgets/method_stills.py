@@ -36,8 +36,8 @@ def methods_still(rows: Sequence[Row], title: str = "") -> Figure:
     widths = [1 + len({row["kept"] for row in rows if row["healed"] == healed}) for healed in (False, True)]
     widths = [width for width in widths if width > 1]
     figure, panels = plt.subplots(
-        1, len(panels_of), figsize=(5 + 1.3 * sum(widths), _height(rows)), layout="constrained", sharey=True,
-        squeeze=False, width_ratios=widths,
+        1, len(panels_of), figsize=(4.4 + 0.95 * sum(widths), _height(rows)), layout="constrained", sharey=True,
+        squeeze=False, width_ratios=widths, dpi=80,
     )  # fmt: skip
     plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
     lines = {}
@@ -104,7 +104,7 @@ def profile_still(profile: Profile, ladders: Mapping[str, tuple[Ladder, tuple[in
         for column, share in enumerate(SHARES):
             harm = profile.points[name].get(ladder.bond_within(share * math.prod(shape)), math.nan)
             table[row, column] = harm if math.isnan(harm) else max(harm, SMALLEST)
-    figure, axes = plt.subplots(figsize=(7, 0.2 * len(names) + 1.6), dpi=75, layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.2, 0.18 * len(names) + 1.4), dpi=75, layout="constrained")
     plt.close(figure)
     most = max(1e-3, float(np.nanmax(table)))
     image = axes.imshow(table, aspect="auto", cmap="cividis", norm=LogNorm(SMALLEST, most))
@@ -117,7 +117,7 @@ def profile_still(profile: Profile, ladders: Mapping[str, tuple[Ladder, tuple[in
 
 def _height(rows: Sequence[Row]) -> float:
     """Inches, in which a legend of all methods fits."""
-    return max(4.6, 0.16 * len({row["method"] for row in rows}) + 0.7)
+    return max(4.4, 0.16 * len({row["method"] for row in rows}) + 0.7)
 
 
 def _check(rows: Sequence[Row]) -> None:
