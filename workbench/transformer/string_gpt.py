@@ -1,0 +1,144 @@
+"""A tiny GPT-2 learned from strings of symbols, with exact probabilities: a transformer beside a tensor network."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+from transformers import GPT2Config, GPT2LMHeadModel
+
+_SCORED_ROWS = 4096  # strings that are scored at once
+
+
+@dataclass(frozen=True)
+class StringGPTRecipe:
+    """Everything that decides the learned weights, apart from the samples and the machine's floating point.
+
+    A share `held_back` of the samples is not trained on; of the states met every `check_every` steps the one with the
+    smallest loss there is kept.
+    """
+
+    d_model: int = 32
+    n_layers: int = 2
+    n_heads: int = 2
+    batch: int = 128
+    steps: int = 600
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.1
+    held_back: float = 0.2
+    check_every: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_back < 1:
+            raise ValueError(f"held_back is a share between 0 and 1 of the samples, not {self.held_back}.")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"a width of {self.d_model} does not divide into {self.n_heads} heads.")
+
+
+@dataclass(frozen=True, eq=False)
+class StringGPT:
+    """A GPT-2 over strings of `n_sites` symbols out of `n_symbols`; a token of its own starts each.
+
+    `curve` holds (step, mean loss on the samples held back), nats a string; `best_step` is the step that is kept.
+    """
+
+    model: GPT2LMHeadModel
+    n_sites: int
+    n_symbols: int
+    curve: tuple[tuple[int, float], ...]
+    best_step: int
+
+    @property
+    def n_params(self) -> int:
+        """Numbers learned."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def log_prob(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, " n"]:
+        """ln of each string's probability, float64: a sum of next-symbol terms, so normalised to rounding."""
+        _check(x, self.n_sites, self.n_symbols)
+        with torch.inference_mode():
+            parts = [_log_prob(self.model, rows, self.n_symbols) for rows in x.split(_SCORED_ROWS)]
+        return torch.cat(parts)
+
+
+def learn_strings(
+    samples: Int[Tensor, "n sites"],
+    n_symbols: int,
+    recipe: StringGPTRecipe | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> StringGPT:
+    """The GPT that learned from the samples, the best state on those held back.
+
+    An interrupt ends it early with the best state so far. Raises ValueError for fewer than two samples, or symbols
+    that are not there. Cost: `steps` passes of a batch; a few milliseconds each at the usual size.
+    """
+    chosen = recipe or StringGPTRecipe()
+    n, n_sites = samples.shape
+    _check(samples, n_sites, n_symbols)
+    if n < 2:
+        raise ValueError(f"learning needs two or more samples, one to train on and one held back, not {n}.")
+    generator = torch.Generator().manual_seed(chosen.seed)
+    order = torch.randperm(n, generator=generator)
+    n_held = max(1, int(chosen.held_back * n))
+    held_back, training = samples[order[:n_held]], samples[order[n_held:]]
+    model = _untrained(chosen, n_sites, n_symbols)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=chosen.learning_rate, betas=(0.9, 0.99), weight_decay=chosen.weight_decay, fused=True
+    )
+    best, best_loss, best_step, curve = _state(model), math.inf, 0, []
+    try:
+        for step in range(chosen.steps + 1):
+            if step % chosen.check_every == 0 or step == chosen.steps:
+                with torch.inference_mode():
+                    loss = -float(_log_prob(model, held_back, n_symbols).mean())
+                curve.append((step, loss))
+                if loss < best_loss:
+                    best, best_loss, best_step = _state(model), loss, step
+            if step == chosen.steps:
+                break
+            rows = training[torch.randint(len(training), (min(chosen.batch, len(training)),), generator=generator)]
+            for group in optimizer.param_groups:
+                group["lr"] = chosen.learning_rate * min(1.0, (step + 1) / 50, 2 * (1 - step / chosen.steps))
+            (-_log_prob(model, rows, n_symbols).mean() / n_sites).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            if progress:
+                progress("learn", step + 1, chosen.steps)
+    except KeyboardInterrupt:
+        if not curve:
+            raise
+    model.load_state_dict(best)
+    return StringGPT(model.requires_grad_(False), n_sites, n_symbols, tuple(curve), best_step)
+
+
+def _untrained(recipe: StringGPTRecipe, n_sites: int, n_symbols: int) -> GPT2LMHeadModel:
+    config = GPT2Config(
+        vocab_size=n_symbols + 1, n_positions=n_sites, n_embd=recipe.d_model, n_layer=recipe.n_layers,
+        n_head=recipe.n_heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=n_symbols,
+        eos_token_id=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return GPT2LMHeadModel(config)
+
+
+def _log_prob(model: GPT2LMHeadModel, x: Int[Tensor, "n sites"], n_symbols: int) -> Float[Tensor, " n"]:
+    read = functional.pad(x[:, :-1], (1, 0), value=n_symbols)
+    logits = model(read, use_cache=False).logits[..., :n_symbols].double()  # the start is never said
+    return logits.log_softmax(-1).gather(-1, x[..., None])[..., 0].sum(1)
+
+
+def _state(model: GPT2LMHeadModel) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def _check(x: Int[Tensor, "n sites"], n_sites: int, n_symbols: int) -> None:
+    if x.ndim != 2 or x.shape[1] != n_sites:
+        raise ValueError(f"strings of {n_sites} symbols were learned, and shape {tuple(x.shape)} holds others.")
+    if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < n_symbols:
+        raise ValueError(f"symbols are 0 to {n_symbols - 1}, and these strings hold {int(x.min())} to {int(x.max())}.")
