@@ -1,0 +1,167 @@
+"""How many samples a learner needs to come within X % of the truth: measured where the truth is known exactly."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.explore.progress import Progress, shown
+from workbench.explore.sample_frame import QUALITIES, SampleFrame, SamplePoint
+from workbench.truth.scores import scores
+from workbench.truth.source import Source
+from workbench.truth.strings import check_enumerable, numbered_strings
+from workbench.whole_files import write_json
+
+MOST_SCORED = 2**20  # strings of which both tables are made for every point
+
+
+class Learned(Protocol):
+    """What a learner makes of samples."""
+
+    def log_prob(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, " n"]:
+        """ln of the probability of each string, nats."""
+        ...
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A way to learn: `learn(samples, n_symbols, seed)`. `distinct` ones see each string once at most.
+
+    `name` says everything that decides what is learned, since points are kept under it.
+    """
+
+    name: str
+    learn: Callable[[Int[Tensor, "n sites"], int, int], Learned]
+    distinct: bool = False
+
+
+class SampleLab:
+    """One source, one learner, and how the learned distribution nears the true one as samples grow.
+
+    Every point is exact: both distributions are compared on all strings. A point depends on source, learner, size and
+    seed alone; with a `cache` directory it is kept there as it comes, and not measured again.
+    Raises ValueError for a source of more than 2^20 strings, or an unknown metric.
+    """
+
+    def __init__(
+        self, source: Source, learner: Learner, sizes: Sequence[int] | None = None, seeds: Sequence[int] = range(5),
+        cache: str | Path | None = None,
+    ) -> None:  # fmt: skip
+        remedy = "a point compares both distributions on all of them: give fewer sites"
+        self.n_strings = check_enumerable(len(source.alphabet), source.n_sites, remedy, MOST_SCORED)
+        self.source, self.learner, self.seeds = source, learner, tuple(seeds)
+        self.sizes = usual_sizes(source.n_sites) if sizes is None else tuple(sizes)
+        if not self.sizes or min(self.sizes) < 1 or not self.seeds:
+            raise ValueError(f"give one or more sizes of 1 or more, and one or more seeds, not {self.sizes}.")
+        self.metric, self.target = "overlap", 0.9
+        self._file = None if cache is None else Path(cache) / f"{_digest(self._key)}.json"
+        self._points: dict[tuple[int, int], SamplePoint] = _kept(self._file, self._key)
+        self._strings: Int[Tensor, "strings sites"] | None = None
+        self._log_p: Float[Tensor, " strings"] | None = None
+
+    def ask(self, metric: str | None = None, target: float | None = None) -> None:
+        """Chooses the metric and the quality wanted, between 0 and 1. Nothing is measured anew."""
+        if metric is not None and metric not in QUALITIES:
+            raise ValueError(f"there is no metric {metric!r}; there are {', '.join(QUALITIES)}.")
+        if target is not None and not 0 < target < 1:
+            raise ValueError(f"the quality wanted lies between 0 and 1, which the truth has, not at {target}.")
+        self.metric, self.target = metric or self.metric, self.target if target is None else target
+
+    def steps(self) -> Iterator[SampleFrame]:
+        """Measures what is missing, seed by seed from small sizes to large ones, with a frame after each point."""
+        for n, seed in self._wanted():
+            if (n, seed) not in self._points:
+                self._points[n, seed] = self._measured(n, seed)
+                self._keep()
+                yield self.frame()
+
+    def run(self, progress: Progress | None = None) -> SampleFrame:
+        """Measures all that is missing, and tells how far it is; interrupted, the next call goes on."""
+        with shown(progress) as told:
+            for frame in self.steps():
+                told("measure", len(frame.points), len(self._wanted()))
+        return self.frame()
+
+    def frame(self) -> SampleFrame:
+        """What is measured so far, at these sizes and seeds."""
+        points = tuple([self._points[key] for key in sorted(self._wanted()) if key in self._points])
+        return SampleFrame(
+            self.source.describe().name, self.source.n_sites, self.learner.name, self.metric, self.target,
+            self._entropy, points,
+        )  # fmt: skip
+
+    def samples(self, n: int, seed: int) -> Int[Tensor, "n sites"]:
+        """The samples of a point: independent draws, or different strings of the support where the learner asks so."""
+        generator = torch.Generator().manual_seed(seed)
+        if not self.learner.distinct:
+            return self.source.sample(n, generator)
+        possible = self._tables()[1].isfinite().nonzero()[:, 0]
+        chosen = possible[torch.randperm(len(possible), generator=generator)[:n]]
+        return numbered_strings(chosen, self.source.n_sites, len(self.source.alphabet))
+
+    def _wanted(self) -> list[tuple[int, int]]:
+        """Sizes and seeds of all points; of different strings there are no more than the support has."""
+        most = int(self._tables()[1].isfinite().sum()) if self.learner.distinct else max(self.sizes)
+        return [(n, seed) for seed in self.seeds for n in self.sizes if n <= most]
+
+    @property
+    def _entropy(self) -> float:
+        return float(torch.special.entr(self._tables()[1].exp()).sum())
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """All strings, and ln p of each."""
+        if self._strings is None or self._log_p is None:
+            numbers = torch.arange(self.n_strings)
+            self._strings = numbered_strings(numbers, self.source.n_sites, len(self.source.alphabet))
+            self._log_p = self.source.log_prob(self._strings)
+        return self._strings, self._log_p
+
+    def _measured(self, n: int, seed: int) -> SamplePoint:
+        strings, log_p = self._tables()
+        start = time.perf_counter()
+        learned = self.learner.learn(self.samples(n, seed), len(self.source.alphabet), seed)
+        seconds = time.perf_counter() - start
+        shape = [len(self.source.alphabet)] * self.source.n_sites
+        found = scores(log_p.reshape(shape), learned.log_prob(strings).double().reshape(shape))
+        return SamplePoint(n, seed, found, seconds)
+
+    @property
+    def _key(self) -> dict:
+        return {"source": str(self.source.describe()), "n_sites": self.source.n_sites, "learner": self.learner.name}
+
+    def _keep(self) -> None:
+        if self._file is not None:
+            rows = [point.as_row() for _, point in sorted(self._points.items())]
+            write_json(self._file, self._key | {"points": rows})
+
+
+def usual_sizes(n_sites: int, most: int = 20_000) -> tuple[int, ...]:
+    """Sizes from about the number of sites to `most`, each about 1.6 times the one before."""
+    count = 1 + math.ceil(math.log(most / n_sites) / math.log(1.6))
+    return tuple([round(n_sites * (most / n_sites) ** (k / (count - 1))) for k in range(count)])
+
+
+def _digest(key: dict) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _kept(file: Path | None, key: dict) -> dict[tuple[int, int], SamplePoint]:
+    """The points in a file. Raises ValueError if it holds those of something else."""
+    if file is None or not file.exists():
+        return {}
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if {name: record[name] for name in key} != key:
+            raise ValueError("another source or learner")
+        points = [SamplePoint.of_row(row) for row in record["points"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{file} holds no points of this lab ({error}); remove it, or give another cache.") from error
+    return {(point.n, point.seed): point for point in points}
