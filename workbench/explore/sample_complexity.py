@@ -75,9 +75,15 @@ class SampleLab:
             raise ValueError(f"the quality wanted lies between 0 and 1, which the truth has, not at {target}.")
         self.metric, self.target = metric or self.metric, self.target if target is None else target
 
+    @property
+    def wanted(self) -> tuple[tuple[int, int], ...]:
+        """Sizes and seeds of all points; of different strings there are no more than the support has."""
+        most = int(self._tables()[1].isfinite().sum()) if self.learner.distinct else max(self.sizes)
+        return tuple([(n, seed) for seed in self.seeds for n in self.sizes if n <= most])
+
     def steps(self) -> Iterator[SampleFrame]:
         """Measures what is missing, seed by seed from small sizes to large ones, with a frame after each point."""
-        for n, seed in self._wanted():
+        for n, seed in self.wanted:
             if (n, seed) not in self._points:
                 self._points[n, seed] = self._measured(n, seed)
                 self._keep()
@@ -87,12 +93,12 @@ class SampleLab:
         """Measures all that is missing, and tells how far it is; interrupted, the next call goes on."""
         with shown(progress) as told:
             for frame in self.steps():
-                told("measure", len(frame.points), len(self._wanted()))
+                told("measure", len(frame.points), len(self.wanted))
         return self.frame()
 
     def frame(self) -> SampleFrame:
         """What is measured so far, at these sizes and seeds."""
-        points = tuple([self._points[key] for key in sorted(self._wanted()) if key in self._points])
+        points = tuple([self._points[key] for key in sorted(self.wanted) if key in self._points])
         return SampleFrame(
             self.source.describe().name, self.source.n_sites, self.learner.name, self.metric, self.target,
             self._entropy, points,
@@ -106,11 +112,6 @@ class SampleLab:
         possible = self._tables()[1].isfinite().nonzero()[:, 0]
         chosen = possible[torch.randperm(len(possible), generator=generator)[:n]]
         return numbered_strings(chosen, self.source.n_sites, len(self.source.alphabet))
-
-    def _wanted(self) -> list[tuple[int, int]]:
-        """Sizes and seeds of all points; of different strings there are no more than the support has."""
-        most = int(self._tables()[1].isfinite().sum()) if self.learner.distinct else max(self.sizes)
-        return [(n, seed) for seed in self.seeds for n in self.sizes if n <= most]
 
     @property
     def _entropy(self) -> float:

@@ -28,6 +28,9 @@ METRIC_SHAPES = {
     "input": Shape("circle", "o"),
     "two-sided": Shape("diamond", "D"),
 }
+# Learners, in the order in which they are given.
+LEARNER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#7570B3", "#56B4E9", "#A6761D")
+LEARNER_SHAPES = (Shape("circle", "o"), Shape("square", "s"), Shape("diamond", "D"), Shape("triangle-up", "^"))
 REPAIRED = Shape("star", "*")  # compensated, healed or quantised, in whatever metric
 NOW = "#D55E00"
 KEPT = "#009E73"

@@ -24,6 +24,10 @@ class Latest:
         self._future = self._executor.submit(self._run, self._newest)
         self._future.add_done_callback(self._ended)
 
+    def end(self) -> None:
+        """The present request ends at its next pause, and nothing new begins."""
+        self._newest += 1
+
     def settle(self, seconds: float | None = None) -> None:
         """Waits until the newest request is worked off. Raises what it raised, or TimeoutError."""
         if self._future is not None:

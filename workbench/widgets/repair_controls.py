@@ -48,7 +48,7 @@ class RepairControls(widgets.VBox):
         self.compensate.on_click(lambda button: self._begin(self._compensated))
         self.heal.on_click(lambda button: self._begin(self._healed))
         self.quantise.on_click(lambda button: self._begin(self._quantised))
-        self.stop.on_click(lambda button: self._begin(lambda: iter(())))
+        self.stop.on_click(lambda button: self._work.end())
         self.undo.on_click(lambda button: self._undone())
         wrap = widgets.Layout(flex_flow="row wrap")
         rows = [self.compensate, self.heal, self.steps, self.stop], [self.bits, self.quantise, self.undo]
