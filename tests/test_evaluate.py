@@ -166,3 +166,28 @@ def test_an_evaluation_of_nothing_is_refused():
     lm = tiny_models.gpt2()
     with pytest.raises(ValueError, match="an evaluation needs one or more windows"):
         Evaluator(lm.model, windows_of_text(lm, tiny_models.TEXT).rows(0, 0))
+
+
+def test_where_the_truth_is_known_the_excess_is_the_divergence_from_it_position_by_position(cut_lab):
+    dense, model, windows = cut_lab.lm.model, tiny_models.densified(cut_lab), ragged(cut_lab.lm)
+    vocabulary = dense.config.vocab_size
+
+    def truth(tokens: torch.Tensor) -> torch.Tensor:
+        """A made-up language: after token t come t + 1 and t + 2 alone, with 0.7 and 0.3."""
+        shares = torch.zeros(*tokens[:, :-1].shape, vocabulary, dtype=torch.float64)
+        for step, share in ((1, 0.7), (2, 0.3)):
+            shares.scatter_(-1, (tokens[:, :-1, None] + step) % vocabulary, share)
+        return shares
+
+    *_, last = Evaluator(dense, windows, truth).estimates(model)
+    for own, found in ((model, last.excess), (dense, last.dense_excess)):
+        expected = 0.0
+        for row, scored in zip(windows.tokens, windows.scored, strict=True):
+            log_q = tiny_models.logits(own, row[None])[0].double().log_softmax(-1)
+            for place in torch.nonzero(scored)[:, 0].tolist():
+                for step, share in ((1, 0.7), (2, 0.3)):
+                    expected += share * (math.log(share) - float(log_q[place, (int(row[place]) + step) % vocabulary]))
+        assert found == pytest.approx(expected / windows.n_tokens, rel=1e-4)
+    *_, untold = Evaluator(dense, windows).estimates(model)
+    assert (untold.excess, untold.dense_excess) == (None, None)
+    assert untold.kl == pytest.approx(last.kl)

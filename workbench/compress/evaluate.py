@@ -1,11 +1,11 @@
 """The loss of a compressed model beside the dense one's on the same tokens, estimated for as long as one waits."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from workbench.compress.windows import Windows
@@ -16,6 +16,9 @@ from workbench.memory import free_gpu_bytes
 _KEPT_BYTES = 512 * 2**20
 _KEPT_GPU_SHARE = 0.25
 
+# The true distribution of every token of rows but the first, given those before it: rows (b, t + 1) to (b, t, v).
+Truth = Callable[[Int[Tensor, "b t_1"]], Float[Tensor, "b t v"]]
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -24,6 +27,8 @@ class Estimate:
     `log_ratio` is the mean difference of the losses in nats a token; its standard error takes each
     window as one draw (nan for a single one). `dense_loss` is over every window scored densely so far,
     so the compressed loss, `dense_loss + log_ratio`, borrows what is already known (a control variate).
+    Where the true distribution is known, `excess` and `dense_excess` are the mean divergences from it, in nats a token:
+    exact in the next token, so only which contexts were met is left to chance.
     """
 
     n_windows: int
@@ -35,6 +40,8 @@ class Estimate:
     dense_accuracy: float
     top1_agreement: float
     kl: float
+    excess: float | None = None
+    dense_excess: float | None = None
 
     @property
     def perplexity(self) -> float:
@@ -69,19 +76,21 @@ class _Reference:
     hidden: Float[Tensor, "b t d"] | None
     nats: float  # over the scored tokens, of which there are `n_tokens`
     n_tokens: int
+    truth: Float[Tensor, "b t v"] | None
+    excess: float  # nats above the truth over the scored tokens; 0 where it is not known
 
 
 class Evaluator:
     """Scores a model against a dense one on fixed windows, batch by batch.
 
-    The dense side of a batch is run once, when the batch is first reached, and kept.
+    The dense side of a batch is run once, when the batch is first reached, and kept; so is the `truth`, if it is given.
     """
 
-    def __init__(self, dense: nn.Module, windows: Windows) -> None:
+    def __init__(self, dense: nn.Module, windows: Windows, truth: Truth | None = None) -> None:
         if not len(windows):
             raise ValueError("an evaluation needs one or more windows.")
         self.windows = windows
-        self._dense = dense
+        self._dense, self._truth = dense, truth
         self._rows = windows.batch_rows(dense)
         self._references: dict[int, _Reference] = {}
         self._kept_bytes = 0
@@ -101,6 +110,7 @@ class Evaluator:
     def estimates(self, model: nn.Module) -> Iterator[Estimate]:
         """Estimates of growing precision: the first after one batch, the last after all windows."""
         differences, totals = [], torch.zeros(4, dtype=torch.float64)  # hits, dense hits, agreements, Σ KL
+        excess = dense_excess = 0.0
         for batch in range(self.n_batches):
             reference = self._reference(batch)
             tokens, scored = self._batch(batch)
@@ -117,10 +127,14 @@ class Evaluator:
                 hits = [best == targets, reference.best == targets, best == reference.best]
                 totals += (torch.stack([*(hit.double() for hit in hits), kl.double()]) * scored).sum((1, 2)).cpu()
                 drops = ((nll - reference.nll).double() * scored).sum(1)
+                excess += _excess(reference.truth, logits, lse, scored)
+                dense_excess += reference.excess
             differences.append(torch.stack([drops, scored.sum(1).double()]).cpu())
-            yield self._estimate(torch.cat(differences, 1), totals)
+            yield self._estimate(torch.cat(differences, 1), totals, (excess, dense_excess))
 
-    def _estimate(self, differences: Float[Tensor, "2 n"], totals: Float[Tensor, " 4"]) -> Estimate:
+    def _estimate(
+        self, differences: Float[Tensor, "2 n"], totals: Float[Tensor, " 4"], excess: tuple[float, float] = (0.0, 0.0)
+    ) -> Estimate:
         sums, counts = differences
         n_windows, n_tokens = len(sums), float(counts.sum())
         log_ratio = float(sums.sum() / n_tokens)
@@ -132,9 +146,11 @@ class Evaluator:
             else math.nan
         )
         hits, dense_hits, agreements, kl = (totals / n_tokens).tolist()
+        own, dense = (None, None) if self._truth is None else (total / n_tokens for total in excess)
         return Estimate(
-            n_windows, int(n_tokens), self._dense_loss(), log_ratio, error, hits, dense_hits, agreements, max(kl, 0.0)
-        )
+            n_windows, int(n_tokens), self._dense_loss(), log_ratio, error, hits, dense_hits, agreements, max(kl, 0.0),
+            own, dense,
+        )  # fmt: skip
 
     def _dense_loss(self) -> float:
         references = list(self._references.values())  # a view may be scoring meanwhile
@@ -158,7 +174,11 @@ class Evaluator:
                 self._kept_bytes += p.nbytes if keep else 0
                 kept = (p, None) if keep else (None, hidden)
                 sums = float((nll.double() * scored).sum()), int(scored.sum())
-                self._references[batch] = _Reference(nll, logits.argmax(-1), lse, mean_logit, *kept, *sums)
+                truth = None if self._truth is None else self._truth(tokens.cpu()).to(logits)
+                excess = _excess(truth, logits, lse, scored)
+                self._references[batch] = _Reference(
+                    nll, logits.argmax(-1), lse, mean_logit, *kept, *sums, truth, excess
+                )
         return self._references[batch]
 
     def _probabilities(self, reference: _Reference) -> Tensor:
@@ -175,6 +195,17 @@ def _losses(logits: Float[Tensor, "b t v"], targets: Int[Tensor, "b t"]) -> tupl
     """-log q(target) and logsumexp of the logits, (b, t) each."""
     lse = logits.logsumexp(-1)
     return lse - logits.gather(-1, targets[..., None])[..., 0], lse
+
+
+def _excess(
+    truth: Float[Tensor, "b t v"] | None, logits: Float[Tensor, "b t v"], lse: Float[Tensor, "b t"],
+    scored: Bool[Tensor, "b t"],
+) -> float:  # fmt: skip
+    """The sum of KL(truth | model) over the scored positions, in nats; 0 where the truth is not known."""
+    if truth is None:
+        return 0.0
+    divergence = lse - _mean_logit(truth, logits) - torch.special.entr(truth).sum(-1)
+    return float((divergence.double() * scored).sum())
 
 
 def _mean_logit(p: Float[Tensor, "b t v"], logits: Float[Tensor, "b t v"]) -> Float[Tensor, "b t"]:
