@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ from workbench.whole_files import write_json
 MOST_SCORED = 2**20  # strings of which both tables are made for every point
 
 
+@runtime_checkable  # annotations are checked in the tests
 class Learned(Protocol):
     """What a learner makes of samples."""
 
