@@ -38,7 +38,7 @@ clean:
 
 # A stamp is as new as the last install: with nothing changed, nothing is installed again.
 .venv/.lab: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e ".[quantise]"
+	$(INSTALL) -e ".[quantise,digits]"
 	touch $@
 
 .venv/.test: pyproject.toml constraints.txt | $(BIN)/python

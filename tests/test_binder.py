@@ -45,7 +45,7 @@ def test_binder_installs_the_project_after_torch_and_after_copying_the_repositor
     assert copy < install
     assert "USER ${NB_USER}" in steps[copy:install], "the install would run as root"
     script = (repository / "binder" / "postBuild").read_text(encoding="utf-8")
-    assert script.splitlines()[-1] == "python -m pip install --no-cache-dir --editable ."
+    assert script.splitlines()[-1] == 'python -m pip install --no-cache-dir --editable ".[digits]"'
 
 
 def test_binder_starts_as_workbench_lab_does(dockerfile, repository):

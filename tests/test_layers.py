@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 # Layer of each module or subpackage of workbench. Imports point downward or stay within the layer.
 LAYERS = {
-    0: ("network", "node", "spectrum", "whole_files", "contraction", "exchange", "memory", "rounding"),
+    0: ("network", "node", "spectrum", "whole_files", "contraction", "exchange", "memory", "rounding", "run_files"),
     1: ("program", "decompose", "diagram", "rewrite"),
     2: ("transformer", "compress", "truth", "born"),
     3: ("explore",),
@@ -36,8 +36,16 @@ OF_ONE_MODULE = {
     "diagram/printed": {"matplotlib"},  # a renderer each, imported when it is asked for
     "diagram/hovered": {"plotly"},
     "decompose/permutation_search": {"scipy"},  # linear assignment
+    "truth/ground_state": {"scipy"},  # the lowest eigenvector of a sparse matrix
+    "truth/onsager": {"scipy"},  # an elliptic integral
 }
-LAZY = {"whole_files": {"safetensors"}, "compress/quantise": {"torchao"}}  # inside a function only
+LAZY = {
+    "whole_files": {"safetensors"},
+    "run_files": {"safetensors"},
+    "born/digits": {"sklearn"},
+    "compress/quantise": {"torchao"},
+    "truth/dmrg": {"quimb"},
+}  # inside a function only
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "base", "core", "misc"}
 LONGEST = 300

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workbench.born.machine import BornMachine
     from workbench.compress.recipe import Recipe
     from workbench.decompose.cp import CanonicalPolyadic
     from workbench.decompose.kronecker import KroneckerSum
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from workbench.explore.one_weight import WeightLab
     from workbench.explore.path_ledger import LedgerLab
     from workbench.explore.proving import ProofLab
+    from workbench.explore.sample_complexity import SampleLab
+    from workbench.explore.sample_explorer import SampleExplorer
     from workbench.explore.survival import SurvivalLab
     from workbench.explore.theatre import Theatre
     from workbench.explore.zoom import Zoom
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from workbench.widgets.inspector import Inspector
     from workbench.widgets.ledger_view import LedgerView
     from workbench.widgets.proof_view import ProofView
+    from workbench.widgets.sample_view import SampleView
     from workbench.widgets.survival_view import SurvivalView
     from workbench.widgets.theatre_view import TheatreView
     from workbench.widgets.zoom_view import ZoomView
@@ -50,6 +54,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Add": "workbench.program",
     "Apply": "workbench.program",
+    "BornMachine": "workbench.born.machine",
     "CanonicalPolyadic": "workbench.decompose.cp",
     "CompressionLab": "workbench.explore.compression_lab",
     "CompressionView": "workbench.widgets.compression_view",
@@ -75,6 +80,9 @@ _HOMES = {
     "ProofLab": "workbench.explore.proving",
     "ProofView": "workbench.widgets.proof_view",
     "Recipe": "workbench.compress.recipe",
+    "SampleExplorer": "workbench.explore.sample_explorer",
+    "SampleLab": "workbench.explore.sample_complexity",
+    "SampleView": "workbench.widgets.sample_view",
     "Spectrum": "workbench.spectrum",
     "SurvivalLab": "workbench.explore.survival",
     "SurvivalView": "workbench.widgets.survival_view",
@@ -95,6 +103,7 @@ _HOMES = {
 __all__ = [
     "Add",
     "Apply",
+    "BornMachine",
     "CanonicalPolyadic",
     "CompressionLab",
     "CompressionView",
@@ -120,6 +129,9 @@ __all__ = [
     "ProofLab",
     "ProofView",
     "Recipe",
+    "SampleExplorer",
+    "SampleLab",
+    "SampleView",
     "Spectrum",
     "SurvivalLab",
     "SurvivalView",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUNDLED = "pygpt"
-SHIPPED = (BUNDLED, "attn2")
+SHIPPED = (BUNDLED, "attn2", "truth-gpt")
 HELD_OUT_ONE_IN = 16
 # A held-out module is set aside when more than this share of its long lines also stands in training modules.
 DUPLICATE_SHARE = 0.5

@@ -48,7 +48,7 @@ class LanguageModel:
 
 
 def load(name: str | Path, device: str = "auto") -> LanguageModel:
-    """The model called `name`: "pygpt" or "attn2" (shipped here), a directory, or a hub id such as "gpt2".
+    """The model called `name`: "pygpt", "attn2" or "truth-gpt" (shipped here), a directory, or a hub id such as "gpt2".
 
     A directory is a transformers checkpoint (config.json, *.safetensors, tokenizer files) or an export of
     `CompressionLab`. Weights become float32. GPT-2 and LLaMA families, and attention-only models.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -86,3 +86,16 @@ class Source(Protocol):
     def describe(self) -> Description:
         """What it is and where it comes from."""
         ...
+
+
+if TYPE_CHECKING:
+    from workbench.truth.chain import ChainSource
+    from workbench.truth.enumerated import TableSource
+    from workbench.truth.grammar_stream import GrammarStream
+    from workbench.truth.ising_torus import IsingTorus
+    from workbench.truth.listed import ListedSource
+    from workbench.truth.state import StateSource
+
+    _sources: tuple[type[Source], ...] = (
+        ChainSource, TableSource, ListedSource, StateSource, IsingTorus, GrammarStream
+    )  # fmt: skip

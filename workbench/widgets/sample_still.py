@@ -13,16 +13,19 @@ from workbench.widgets.axes import log_ticks
 from workbench.widgets.colours import DROPPED, LEARNER_COLOURS, LEARNER_SHAPES
 
 
-def samples_still(frames: Sequence[SampleFrame], title: str | None = None) -> Figure:
+def samples_still(frames: Sequence[SampleFrame], learners: Sequence[str] | None = None) -> Figure:
     """Quality against the number of samples, a line a learner: medians, quartiles, and where the target is reached.
 
+    `learners` are the names whose order gives the colours, those of the frames if nothing else is said.
     Raises ValueError if there is no frame, or they are asked different things.
     """
     if len({(frame.metric, frame.target) for frame in frames}) != 1:
         raise ValueError(f"give one or more frames that are asked the same, not {len(frames)} asked different things.")
     figure, axes = plt.subplots(figsize=(7.2, 4.2), dpi=80, layout="constrained")
     plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
-    for place, frame in enumerate(frames):
+    names = [frame.learner for frame in frames] if learners is None else list(learners)
+    for frame in frames:
+        place = names.index(frame.learner)
         _line(
             axes,
             frame,
@@ -34,8 +37,9 @@ def samples_still(frames: Sequence[SampleFrame], title: str | None = None) -> Fi
     axes.axhline(first.target, color=DROPPED, lw=1, ls="--")
     axes.annotate("the truth", (0.995, 1.0), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
     axes.annotate(
-        f"{first.target:.0%} wanted", (0.005, first.target), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
-    )
+        f"{first.target:.0%} wanted", (0.995, first.target), xycoords=("axes fraction", "data"), ha="right", va="top",
+        fontsize=8,
+    )  # fmt: skip
     sizes = [size for frame in frames for size in frame.sizes]
     axes.set(xscale="log", ylim=(-0.02, 1.07), xlabel="samples", ylabel=f"quality: {first.metric}")
     if sizes:
@@ -43,7 +47,7 @@ def samples_still(frames: Sequence[SampleFrame], title: str | None = None) -> Fi
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.2)
-    axes.set_title(title or f"{first.source}, {first.n_sites} sites", fontsize=10, parse_math=False)
+    axes.set_title(f"{first.source}, {first.n_sites} sites", fontsize=10, parse_math=False)
     figure.legend(loc="outside lower center", fontsize=8, ncols=1, frameon=False)
     return figure
 
