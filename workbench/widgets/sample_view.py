@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from workbench.explore.sample_explorer import SampleExplorer
 from workbench.explore.sample_frame import QUALITIES, SampleFrame
 from workbench.widgets.attempt import attempted
+from workbench.widgets.axes import log_ticks
 from workbench.widgets.colours import DARK, DROPPED, LEARNER_COLOURS, LEARNER_SHAPES, LIGHT
 from workbench.widgets.latest import Latest
 from workbench.widgets.own_keys import OwnKeys
@@ -126,6 +127,11 @@ class SampleView(widgets.VBox):
             self.figure.layout.shapes[1].y0 = self.figure.layout.shapes[1].y1 = present.target
             self.figure.layout.title.text = escape(f"{present.source}, {present.n_sites} sites")
             self.figure.layout.yaxis.title.text = f"quality: {present.metric}"
+            sizes = [size for frame in frames for size in frame.sizes]
+            if sizes:
+                axis = self.figure.layout.xaxis
+                axis.tickvals = ticks = log_ticks(min(sizes), max(2 * min(sizes), *sizes))
+                axis.ticktext = [f"{tick:,.0f}" for tick in ticks]
         told = _summary(present, len(self.explorer.lab.wanted))
         self.told.value = f'<div role="status" aria-live="polite" style="line-height:1.4">{escape(told)}</div>'
 
@@ -136,7 +142,7 @@ def _figure(n_learners: int) -> go.FigureWidget:
         colour = LEARNER_COLOURS[place % len(LEARNER_COLOURS)]
         symbol = LEARNER_SHAPES[place % len(LEARNER_SHAPES)].plotly
         figure.add_scatter(
-            x=[], y=[], fill="toself", line={"width": 0}, fillcolor=colour, opacity=0.2, hoverinfo="skip",
+            x=[], y=[], mode="lines", fill="toself", line={"width": 0}, fillcolor=colour, opacity=0.2, hoverinfo="skip",
             showlegend=False,
         )  # fmt: skip
         figure.add_scatter(
