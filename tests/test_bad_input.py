@@ -89,7 +89,9 @@ def test_nothing_can_be_cut_before_it_is_decomposed():
 
 
 def test_an_unknown_model_is_answered_with_what_could_be_given():
-    with pytest.raises(FileNotFoundError, match=r"'no-such-model' is not the shipped 'pygpt' or 'attn2', not a dir"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'no-such-model' is not the shipped 'pygpt' or 'attn2' or 'truth-gpt', not a dir"
+    ):
         load("no-such-model")
     with pytest.raises(FileNotFoundError, match=r"\./nowhere is no directory with a checkpoint"):
         load("./nowhere")

@@ -193,8 +193,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         sweeping(tmp_path, steps=3, cutoff=0.1)
     with pytest.raises(ValueError, match="holds a run with other strings"):
         sweep(critical_samples(61, 0), SweepRecipe(max_bond=4), critical_samples(50, 1), checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="holds a run with other learning_rate, batch"):
-        descending(tmp_path, rounds=5)
+    with pytest.raises(ValueError, match="holds a run with other learning_rate, batch, kind; give"):
+        descending(tmp_path)
     record = json.loads((tmp_path / "learning.json").read_text())
     (tmp_path / "learning.json").write_text(json.dumps(record | {"format": 7}))
     with pytest.raises(ValueError, match="is no learning run of format 1; give another directory, or remove it"):
@@ -202,6 +202,16 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     (tmp_path / "learning.json").write_text("{")
     with pytest.raises(ValueError, match=r"is damaged .*; remove .* and begin anew"):
         sweeping(tmp_path)
+
+
+def test_a_checkpoint_of_another_start_is_refused(tmp_path):
+    samples, begun = critical_samples(30, 0), random(BornMachine, 8, 3)
+    next(fit(begun, samples, checkpoint=tmp_path).run())
+    message = "the checkpoint holds 104 parameters, but the start has 168; give the start that the run began with"
+    with pytest.raises(ValueError, match=message):
+        fit(random(BornMachine, 8, 4), samples, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="holds a run with other kind; give"):
+        fit(random(NonNegativeTrain, 8, 3), samples, checkpoint=tmp_path)
 
 
 class Diverging:

@@ -187,6 +187,18 @@ def test_a_thousand_sites_neither_overflow_nor_underflow(kind):
     assert torch.allclose(rest, summed_out(chosen, [3, 1]), atol=1e-10)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_on_a_gpu_says_the_same_and_draws_the_same(kind):
+    model, x = KINDS[kind], every((3, 2, 3, 2))
+    moved = model.with_parameters([parameter.cuda() for parameter in model.parameters()])
+    assert moved.log_prob(x).is_cuda
+    assert torch.allclose(moved.log_prob(x).cpu(), model.log_prob(x), atol=1e-11)
+    assert torch.allclose(moved.conditional({2: 1}, (3, 0)).cpu(), model.conditional({2: 1}, (3, 0)), atol=1e-11)
+    draws = [own.sample(50, torch.Generator().manual_seed(2), {1: 0}).cpu() for own in (model, moved)]
+    assert torch.equal(*draws)
+
+
 def test_scaled_cores_are_the_same_machine():
     cores = [core[:, :, 0] for core in random_chain([2] * 120, 3, 7)]
     plain = BornMachine.from_cores(cores)

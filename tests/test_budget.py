@@ -90,7 +90,7 @@ def test_a_share_is_kept_to_and_nearly_used(lab, budget, kept):
 
 def test_a_limit_holds_in_its_own_unit(lab):
     sizes = lab.sizes
-    others, dense = sizes.other_params, sizes.dense_block_params
+    others, dense = sizes.other_params, sizes.dense_bond_params
     for limit in (Limit(n_params=others + dense // 2), Limit(bytes=4 * (others + dense // 2))):
         for budget in ("uniform", "global"):
             lab.keep(limit, budget=budget)
@@ -130,7 +130,7 @@ def test_wrong_limits_and_budgets_are_refused_and_nothing_moves(lab):
     for limit, budget, message in (
         (0.0001, "global", "is below the smallest possible"),
         (Limit(multiply_adds=3), "uniform", "is below the smallest possible"),
-        (Limit(n_params=10), "global", "a limit of 10 numbers leaves nothing for the block matrices"),
+        (Limit(n_params=10), "global", "a limit of 10 numbers leaves nothing for the matrices to cut"),
         (0.5, "greedy", "there is no budget 'greedy'; there are uniform, global, measured"),
         (0.5, "measured", r"a measured budget needs a profile; call lab.sweep\(\) first"),
     ):

@@ -356,7 +356,7 @@ def test_a_method_refuses_what_its_fit_does_not_see(method, name):
     with pytest.raises(ValueError, match="fitted in the plain metric, not in one of the output norm"):
         method.decompose(Recipe(name, "plain"), weight, Metric(torch.eye(5)), Place("W_in", 4))
     with pytest.raises(ValueError, match="fitted in the plain metric, not in one of the loss norm"):
-        method.decompose(Recipe(name, "plain"), weight, Metric(None, torch.eye(12)), Place("W_in", 4))
+        method.decompose(Recipe(name, "plain"), weight, Metric(torch.eye(5), torch.eye(12)), Place("W_in", 4))
     recipe = Recipe(name, "plain", dims=(("W_in", (3, 3), (5,)),))
     with pytest.raises(ValueError, match=r"12 outputs, but the legs \(3, 3\) multiply to 9"):
         method.decompose(recipe, weight, PLAIN, Place("W_in", 4))

@@ -105,3 +105,14 @@ def test_the_figures_of_the_readme_are_those_of_the_measurements():
         curve = {f"{p['kept_params']:.0%} kept": p for p in points if (p["method"], p["metric"]) == (method, metric)}
         if curve:
             assert row[1:] == [f"{curve[share]['perplexity_ratio']:.3f}" for share in header[1:]]
+
+
+def test_the_claims_of_the_readme_are_those_of_the_measurements():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
+    for name, least in (("methods.json", 20), ("truth.json", 15)):
+        claims = json.loads((REPOSITORY / "data" / "results" / name).read_text(encoding="utf-8"))["claims"]
+        told = {claim["what"]: [f"{claim['value']:.3g}", claim["wanted"]] for claim in claims}
+        shown = {row[0]: row[1:] for row in cells if row[0] in told}
+        assert shown == {what: told[what] for what in shown}
+        assert len(shown) >= least

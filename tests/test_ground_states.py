@@ -124,7 +124,7 @@ def test_a_strong_interaction_is_a_blockade():
 
 @pytest.mark.parametrize(
     "hamiltonian",
-    [transverse_ising(12, 1.0), transverse_ising(12, 0.2), rydberg(10, 1.0, 4.0), pxp(12, 0.2)],
+    [transverse_ising(12, 1.0), transverse_ising(12, 0.05), rydberg(10, 1.0, 4.0), pxp(12, 0.2)],
     ids=lambda hamiltonian: hamiltonian.name,
 )
 def test_dmrg_finds_the_state_of_exact_diagonalisation(hamiltonian):

@@ -90,7 +90,7 @@ def test_the_norm_says_what_it_measures():
 
 def test_moments_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(ValueError, match=r"the moment of the outputs is square, not \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"outputs is square, or its diagonal alone, not \(3, 4\)"):
         Metric(None, torch.ones(3, 4))
     with pytest.raises(ValueError, match=r"a weight of 3 outputs needs a second moment of that size, not \(4, 4\)"):
         LowRank.from_weight(torch.ones(3, 4), Metric(None, torch.eye(4)))

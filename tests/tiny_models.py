@@ -1,6 +1,7 @@
 """Random models of a few thousand numbers with tokenizers of their own: every law holds for them too."""
 
 import copy
+from functools import cache
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -14,8 +15,15 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from workbench.compress.calibrate import Calibration, calibrate
+from workbench.compress.decompositions import decompose_all
+from workbench.compress.layers import BondLinear
+from workbench.compress.recipe import Recipe
+from workbench.compress.windows import windows_of_text
 from workbench.explore.compression_lab import CompressionLab
 from workbench.transformer.load import LanguageModel
+from workbench.transformer.matrices import shared_copy
+from workbench.transformer.tables import place_layer, table_matrices
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz .,'\nABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 VOCABULARY = 1 + len(ALPHABET)
@@ -85,11 +93,40 @@ def _made(name: str, model: PreTrainedModel) -> LanguageModel:
     return LanguageModel(name, name, model.eval().requires_grad_(False), tokenizer())
 
 
+def table_lab(family: str, recipe: Recipe) -> tuple[LanguageModel, torch.nn.Module, dict, dict]:
+    """A tiny model whose tables alone are decomposed, bonds full: it, the copy that is cut, matrices and layers."""
+    lm = FAMILIES[family]()
+    model, matrices = shared_copy(lm.model), table_matrices(lm.model, recipe.table)
+    measured = calibrated(family) if recipe.needs_calibration else None
+    uncut = decompose_all(recipe, matrices, measured, {})
+    layers = {name: BondLinear(matrix.module, matrix.bias, uncut[name]) for name, matrix in matrices.items()}
+    for name, matrix in matrices.items():
+        place_layer(model, matrix, layers[name])
+    return lm, model, matrices, layers
+
+
+@cache
+def calibrated(family: str) -> Calibration:
+    """All that can be measured of a tiny model on `TEXT`."""
+    lm = FAMILIES[family]()
+    return calibrate(lm.model, windows_of_text(lm, TEXT), gradients=True, table=True)
+
+
 def densified(lab: CompressionLab) -> torch.nn.Module:
     """A plain copy of the lab's dense model whose weights are those of the present cuts: a second way."""
-    model = copy.deepcopy(lab.lm.model)
-    for name, layer in lab.layers.items():
-        module = model.get_submodule(lab.matrices[name].path)
-        weight = lab.matrices[name].weight if layer.bypassed else layer.now.dense()
-        module.weight.data = (weight.T if isinstance(module, Conv1D) else weight).clone()
+    return multiplied_out(lab.lm, lab.matrices, lab.layers)
+
+
+def multiplied_out(lm: LanguageModel, matrices: dict, layers: dict) -> torch.nn.Module:
+    """A plain copy of a dense model with each layer's matrix wherever it is used; it is tied to nothing any more."""
+    model = copy.deepcopy(lm.model)
+    lookup, head = model.get_input_embeddings(), model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for name, layer in layers.items():
+        matrix = matrices[name]
+        both = matrix.looked_up is not None and matrix.applied
+        weight = matrix.weight if layer.bypassed else layer.now.dense()
+        for module in (lookup, head) if both else (model.get_submodule(matrix.path),):
+            own = weight.T if isinstance(module, Conv1D) else weight
+            module.weight = torch.nn.Parameter(own.clone(), requires_grad=False)
     return model

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,11 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--metric", default=None, help="plain, diagonal, input or two-sided (default: input for svd)")
     compress.add_argument("--sites", type=int, default=2, help="cores of a matrix product operator, 2 to 4")
     compress.add_argument("--gauge-fixed", action="store_true", help="store pairs without their redundant numbers")
+    compress.add_argument("--table", default="whole", help="the token table: whole, both (lookup and head) or input")
     compress.add_argument("--permuted", action="store_true", help="seek better orders of rows and columns (kronecker)")
     compress.add_argument("--budget", default="uniform", help="uniform, global or measured")
-    compress.add_argument(
-        "--kept", type=float, default=None, help="share of the block matrices' numbers (default: 0.4)"
-    )
+    compress.add_argument("--kept", type=float, default=None, help="share of the numbers of what is cut (default: 0.4)")
     compress.add_argument("--max-params", type=int, default=None, help="instead: numbers of the whole model at most")
     compress.add_argument("--max-bytes", type=int, default=None, help="instead: bytes of the whole model at most")
     compress.add_argument("--max-multiply-adds", type=int, default=None, help="instead: multiply-adds a token at most")
@@ -87,8 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train one of the small models that are shipped, from nothing")
     train.add_argument("--out", type=Path, required=True, help="directory of the checkpoint; a run there is resumed")
     train.add_argument(
-        "--task", choices=["text", "repeats"], default="text",
-        help="text: a GPT-2 on Python's own library; repeats: two layers of attention on letters that repeat",
+        "--task", choices=["text", "repeats", "grammar"], default="text",
+        help="text: a GPT-2 on Python's own library; repeats: two layers of attention on letters that repeat; "
+             "grammar: a GPT-2 on a language whose entropy is known",
     )  # fmt: skip
     train.add_argument("--device", default="auto")
     for name, kind in _RECIPE.items():
@@ -155,13 +155,13 @@ def _recipe(parsed: argparse.Namespace) -> "Recipe":
     if parsed.method in PUBLISHED and parsed.method not in METHODS:
         if not plain:
             raise ValueError(f"{parsed.method} says its metric and its form itself; leave out the other words.")
-        return PUBLISHED[parsed.method]
+        return replace(PUBLISHED[parsed.method], table=parsed.table)
     if parsed.method not in METHODS:
         raise ValueError(
             f"unknown method {parsed.method!r}; there are {', '.join(dict.fromkeys([*METHODS, *PUBLISHED]))}."
         )
     metric = METRICS[parsed.method][0] if parsed.metric is None else parsed.metric
-    return Recipe(parsed.method, metric, parsed.sites, parsed.permuted, parsed.gauge_fixed)
+    return Recipe(parsed.method, metric, parsed.sites, parsed.permuted, parsed.gauge_fixed, table=parsed.table)
 
 
 def _limit(parsed: argparse.Namespace) -> "Limit":
@@ -189,14 +189,17 @@ def _made(lab: "CompressionLab", parsed: argparse.Namespace, recipe: "Recipe", l
 
 def _table(result: dict) -> str:
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in result["seconds"].items())
+    whole = result["table"] == "whole"
+    done = ([] if whole else [f"table: {result['table']}"]) + list(result["after"])
     rows = [
         ("model", f"{result['model']} on {result['device']}"),
-        ("method", ", ".join([f"{result['method']}, {result['metric']} metric, {result['budget']}", *result["after"]])),
-        ("block matrices kept", f"{result['kept_params']:.1%}"),
+        ("method", ", ".join([f"{result['method']}, {result['metric']} metric, {result['budget']}", *done])),
+        ("block matrices kept" if whole else "blocks, table kept", f"{result['kept_params']:.1%}"),
         ("parameters", f"{result['n_params']:,} of {result['dense_n_params']:,} ({result['kept_total']:.1%})"),
         ("bytes", f"{result['bytes']:,}"),
         ("perplexity", f"{result['perplexity']:.3f}, dense {result['dense_perplexity']:.3f}"),
         ("ratio to dense", f"{result['perplexity_ratio']:.4f} ± {result['perplexity_ratio_error']:.4f}"),
+        *([] if result["excess"] is None else [("nats above the truth", _above(result))]),
         ("next-token accuracy", f"{result['accuracy']:.1%}, dense {result['dense_accuracy']:.1%}"),
         ("top-1 agreement", f"{result['top1_agreement']:.1%}"),
         ("scored tokens", f"{result['n_tokens']:,}"),
@@ -209,15 +212,25 @@ def _table(result: dict) -> str:
     return "\n".join(f"{name:<22}{value}" for name, value in rows)
 
 
+def _above(result: dict) -> str:
+    return f"{result['excess']:.4f} a token, dense {result['dense_excess']:.4f}"
+
+
 def _train(parsed: argparse.Namespace) -> int:
     from workbench.transformer.card import write_card
+    from workbench.transformer.grammar_card import write_grammar_card
+    from workbench.transformer.grammar_recipe import GrammarRecipe
     from workbench.transformer.matrices import resolve_device
     from workbench.transformer.repeats import RepeatsRecipe
     from workbench.transformer.repeats_card import write_repeats_card
     from workbench.transformer.text_recipe import TextRecipe
     from workbench.transformer.training import train
 
-    kind, write = {"text": (TextRecipe, write_card), "repeats": (RepeatsRecipe, write_repeats_card)}[parsed.task]
+    kind, write, reached = {
+        "text": (TextRecipe, write_card, "{bits_per_byte:.3f} bits per byte"),
+        "repeats": (RepeatsRecipe, write_repeats_card, "{second_copy_accuracy:.1%} right in the second copy"),
+        "grammar": (GrammarRecipe, write_grammar_card, "{excess:.4f} nats a token above the entropy"),
+    }[parsed.task]
     given = {name: getattr(parsed, name) for name in _RECIPE if getattr(parsed, name) is not None}
     strange = [_option(name) for name in given if name not in kind.__dataclass_fields__]
     if strange:
@@ -226,12 +239,7 @@ def _train(parsed: argparse.Namespace) -> int:
     device = str(resolve_device(parsed.device))
     record = train(parsed.out, kind(**given), device, report=_print_step)
     card = write(parsed.out, record, device)
-    reached = (
-        f"{card['bits_per_byte']:.3f} bits per byte"
-        if parsed.task == "text"
-        else f"{card['second_copy_accuracy']:.1%} right in the second copy"
-    )
-    print(f"{parsed.out}: {record['step']} steps in {record['seconds']:.0f} s, {reached}")
+    print(f"{parsed.out}: {record['step']} steps in {record['seconds']:.0f} s, {reached.format(**card)}")
     return 0
 
 

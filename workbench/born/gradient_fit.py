@@ -98,7 +98,12 @@ class _Descent(Generic[Kind]):
         return {"point": self._point.detach().clone()} | {name: state[name].clone() for name in state}
 
     def load(self, numbers: Numbers) -> None:
-        """Back to this point, and to what Adam remembered then."""
+        """Back to this point, and to what Adam remembered then. Raises ValueError if it is of another start."""
+        if numbers["point"].shape != self._point.shape:
+            raise ValueError(
+                f"the checkpoint holds {len(numbers['point'])} parameters, but the start has {len(self._point)}; give "
+                "the start that the run began with, or another directory."
+            )
         with torch.no_grad():
             self._point.copy_(numbers["point"])
         self._adam.state.clear()

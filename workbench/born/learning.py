@@ -18,6 +18,7 @@ from workbench.run_files import RunFiles
 
 _SAVE_EVERY = 10.0  # seconds
 _BETTER = 1e-9  # nats: what a round must gain to count as one
+_FREE = ("rounds", "patience")  # how long a run goes on may be chosen anew
 
 Model = TypeVar("Model", bound=ChainModel, covariant=True)
 Numbers = Mapping[str, Shaped[Tensor, "..."]]
@@ -186,12 +187,11 @@ class Learning(Generic[Model]):
         if math.isnan(nll) or not all(bool(torch.isfinite(tensor).all()) for tensor in numbers.values()):
             self._diverged = True  # the last sound numbers stay
             return
-        self._now = numbers
-        judged = self._judged(numbers)
+        judged, seconds = self._judged(numbers), time.perf_counter() - began
+        self._curve.append(Round(number, nll, None if self._held_out is None else judged, seconds))
+        self._now, self._seconds = numbers, seconds
         if judged < self._best - _BETTER:
             self._best, self._best_round, self._best_numbers = judged, number, numbers
-        self._seconds = time.perf_counter() - began
-        self._curve.append(Round(number, nll, None if self._held_out is None else judged, self._seconds))
 
     def _judged(self, numbers: Numbers) -> float:
         strings = self._samples if self._held_out is None else self._held_out
@@ -201,9 +201,8 @@ class Learning(Generic[Model]):
         if self._files is None or not self._curve or self._saved_at == self._seconds:
             return
         record = {
-            "recipe": asdict(self._learner.recipe), "strings": self._digest, "step": len(self._curve),
-            "best": self._best, "best_round": self._best_round, "seconds": self._seconds,
-            "curve": [asdict(made) for made in self._curve],
+            "choices": self._choices, "step": len(self._curve), "seconds": self._seconds,
+            "best": self._best, "best_round": self._best_round, "curve": [asdict(made) for made in self._curve],
         }  # fmt: skip
         groups = {"now": self._now}
         if self._best_numbers is not self._now:
@@ -213,19 +212,20 @@ class Learning(Generic[Model]):
 
     def _resume(self, files: RunFiles) -> None:
         record, groups = files.load()
-        free = ("rounds", "patience")
-        own = {name: value for name, value in asdict(self._learner.recipe).items() if name not in free}
-        files.check_same(record["recipe"] | {"strings": record["strings"]}, own | {"strings": self._digest})
+        files.check_same(record["choices"], self._choices)
         self._now, self._best_numbers = groups["now"], groups.get("best", groups["now"])
         self._best, self._best_round = record["best"], record["best_round"]
         self._curve = [Round(**made) for made in record["curve"]]
         self._seconds = self._saved_at = record["seconds"]
+        self._learner.load(self._now)
 
     @property
-    def _digest(self) -> str:
+    def _choices(self) -> dict:
+        """What a run must have in common with the one that it goes on from."""
+        recipe = {name: value for name, value in asdict(self._learner.recipe).items() if name not in _FREE}
         strings = [self._samples] if self._held_out is None else [self._samples, self._held_out]
         parts = [str(tuple(part.shape)).encode() + part.long().cpu().contiguous().numpy().tobytes() for part in strings]
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return recipe | {"kind": type(self.model).__name__, "strings": hashlib.sha256(b"".join(parts)).hexdigest()}
 
 
 def _silent(done: int, total: int) -> None:

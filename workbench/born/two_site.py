@@ -116,7 +116,8 @@ class _TwoSite:
 
     def model(self, numbers: Numbers) -> BornMachine:
         """The machine of these cores."""
-        return BornMachine.from_cores([numbers[_name(site)] for site in range(len(numbers))])
+        cores = [numbers[_name(site)].to(self._shares.device) for site in range(len(numbers))]
+        return BornMachine.from_cores(cores)
 
     def _improve(self, site: int, forth: bool) -> None:
         """The cores at this site and the next, better and split again; the centre goes on in the way's direction."""

@@ -1,7 +1,7 @@
 """What a model's weight matrices really receive, and what its loss feels of what they give."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.compress.table_moments import TableMoments, TableSums
 from workbench.compress.windows import Windows
 from workbench.decompose.metric import PLAIN, Metric
 from workbench.transformer.matrices import BlockMatrix, block_matrices
@@ -21,8 +22,9 @@ class Calibration:
     """Moments of every block matrix's inputs x and of the loss's gradients g at its outputs, over `n_tokens` tokens.
 
     `second_moments` are E[x xᵀ], `means` E[x], `magnitudes` E|x|, entry by entry; `gradient_moments` E[g gᵀ], empty
-    unless they were asked for. Gradients are those of the summed loss on labels that the model itself draws, so that
-    their moment is a block of the Fisher information and not of what the text happened to say.
+    unless they were asked for; `table` has those of the token table, None unless asked for. Gradients are those of the
+    summed loss on labels that the model itself draws, so that their moment is a block of the Fisher information and not
+    of what the text happened to say.
     """
 
     second_moments: dict[str, Float[Tensor, "_ _"]]
@@ -30,6 +32,7 @@ class Calibration:
     magnitudes: dict[str, Float[Tensor, " _"]]
     gradient_moments: dict[str, Float[Tensor, "_ _"]]
     n_tokens: int
+    table: TableMoments | None = None
 
     @property
     def two_sided(self) -> bool:
@@ -51,7 +54,7 @@ class Calibration:
                 "says nothing there; calibrate on text that does, or use the plain metric."
             )
         if kind == "diagonal":
-            return Metric(torch.diag(self.magnitudes[name]))
+            return Metric(self.magnitudes[name])
         if kind == "input":
             return Metric(self.second_moments[name])
         if name not in self.gradient_moments:
@@ -67,34 +70,41 @@ def calibrate(
     gradients: bool = False,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
+    table: bool = False,
 ) -> Calibration:
-    """The moments of every block matrix over the windows' tokens, float64; those of gradients only if asked for.
+    """The moments of every block matrix over the windows' tokens, float64; those of gradients, and those of the token
+    `table`, only if asked for.
 
     Raises ValueError if there are fewer tokens than some matrix has inputs (or outputs, with gradients): the estimate
     is then singular by construction. Cost: one forward pass, with gradients a backward pass too, and in² (out²)
-    multiply-adds a token for each matrix. `seed` draws the labels.
+    multiply-adds a token for each matrix; the table's take one more pass over the logits and d_model² multiply-adds a
+    token. `seed` draws the labels.
     """
     matrices = block_matrices(model)
     n_tokens = int(windows.scored.sum())
     _check_enough(matrices, n_tokens, gradients)
     device = next(model.parameters()).device
-    rows, sums = windows.batch_rows(model), _Sums()
+    rows, sums, of_table = windows.batch_rows(model), _Sums(), TableSums(model) if table else None
     generator = torch.Generator().manual_seed(seed)
     for index in range(0, len(windows), rows):
         batch = windows.rows(index, index + rows)
         scored, tokens = batch.scored.to(device), batch.tokens[:, :-1].to(device)
-        with _recorded(matrices, scored, sums, gradients), torch.set_grad_enabled(gradients):
+        watched = of_table.watched() if of_table else nullcontext()
+        with _recorded(matrices, scored, sums, gradients), watched, torch.set_grad_enabled(gradients):
             if gradients:
-                _felt_loss(model, tokens, scored, generator).backward()
+                logits, felt = _felt(model, tokens, scored, generator)
             else:
-                model(tokens, use_cache=False)
+                logits, felt = model(tokens, use_cache=False).logits, None
+            if of_table:
+                of_table.add(tokens, logits, felt, scored)
         if progress:
             progress("calibrate", index + len(batch), len(windows))
-    moments, means, magnitudes, felt = (
+    moments, means, magnitudes, gradient_moments = (
         {name: total.div_(n_tokens) for name, total in kind.items()}  # in place: gigabytes at GPT-2's size
         for kind in (sums.moments, sums.means, sums.magnitudes, sums.gradients)
     )
-    return Calibration(moments, means, magnitudes, felt, n_tokens)
+    own = of_table.moments(n_tokens) if of_table else None
+    return Calibration(moments, means, magnitudes, gradient_moments, n_tokens, own)
 
 
 @dataclass
@@ -130,16 +140,21 @@ def _check_enough(matrices: dict[str, BlockMatrix], n_tokens: int, gradients: bo
             )
 
 
-def _felt_loss(
+def _felt(
     model: nn.Module, tokens: Int[Tensor, "b t"], scored: Bool[Tensor, "b t"], generator: torch.Generator
-) -> Float[Tensor, ""]:
-    """The summed loss on labels drawn from the model, at the scored positions."""
+) -> tuple[Float[Tensor, "b t v"], Float[Tensor, "b t d"]]:
+    """The logits, and at the embedding the gradient of the summed loss on labels drawn from the model, at the scored
+    positions; every matrix's output feels it on the way.
+    """
     embedded = model.get_input_embeddings()(tokens).detach().requires_grad_(True)  # pyright: ignore
-    logits = model(inputs_embeds=embedded, use_cache=False).logits.float()[scored]
+    everywhere = model(inputs_embeds=embedded, use_cache=False).logits
+    logits = everywhere.float()[scored]
     draws = torch.rand(len(logits), 1, generator=generator).to(logits)
     with torch.no_grad():
         labels = (logits.softmax(-1).cumsum(-1) < draws).sum(-1).clamp_max(logits.shape[-1] - 1)
-    return functional.cross_entropy(logits, labels, reduction="sum")
+    functional.cross_entropy(logits, labels, reduction="sum").backward()
+    assert embedded.grad is not None
+    return everywhere.detach(), embedded.grad
 
 
 @contextmanager

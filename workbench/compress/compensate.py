@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from inspect import signature
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from workbench.compress.calibrate import Calibration
@@ -22,6 +22,7 @@ from workbench.compress.windows import Windows
 from workbench.decompose.low_rank import LowRank
 from workbench.decompose.metric import Metric
 from workbench.transformer.matrices import BlockMatrix, blocks_of
+from workbench.transformer.tables import TABLE_KINDS, layer_of
 
 _WRITERS = ("W_O", "W_out")  # they add to the stream
 _UNSEEN = 1e-7  # of the largest second moment: directions of x' below it are left as the weight has them
@@ -55,11 +56,13 @@ def compensate(
 
     Each cut is best in the metric of its own inputs, and of the loss's gradients where the calibration has them.
     `dense` runs `matrices`, and `compressed` holds a `BondLinear` at each one's path. Layers that run their original
-    are left as they are, and a layer without bias gets none. An interrupt, or an error, puts everything back.
+    are left as they are, and so is the token table however it is cut: the blocks make good what its lookup got wrong. A
+    layer without bias gets none. An interrupt, or an error, puts everything back.
     Raises ValueError for a cut layer that is no low-rank pair, or too few tokens.
     Cost: at each block, the dense block once and the compressed one about twice over all windows.
     """
-    layers = {name: _layer(compressed, matrix) for name, matrix in matrices.items()}
+    matrices = {name: matrix for name, matrix in matrices.items() if matrix.kind not in TABLE_KINDS}
+    layers = {name: layer_of(compressed, matrix) for name, matrix in matrices.items()}
     _check(layers, windows)
     before = {name: layer.state for name, layer in layers.items()}
     try:
@@ -82,7 +85,7 @@ def _run(
     calibration: Calibration | None,
 ) -> Iterator[int]:
     """Solves block after block, and says how many are done."""
-    batches = _first_rows(dense, windows)
+    batches = _first_rows(dense, compressed, windows)
     pairs = list(zip(blocks_of(dense), blocks_of(compressed), strict=True))
     for index, (dense_block, cut_block) in enumerate(pairs):
         own = {name: matrix for name, matrix in matrices.items() if name.startswith(f"blocks.{index}.")}
@@ -159,9 +162,20 @@ def _solve(layer: BondLinear, matrix: BlockMatrix, sums: _Moments, felt: Tensor 
     layer.put(pair, bias)
 
 
-def _first_rows(model: nn.Module, windows: Windows) -> list[_Rows]:
-    """The streams before the first block, and what blocks are called with besides, batch by batch."""
-    first, caught = blocks_of(model)[0], []
+def _first_rows(dense: nn.Module, compressed: nn.Module, windows: Windows) -> list[_Rows]:
+    """Both streams before the first block, which a cut table sets apart, and what blocks are called with besides."""
+    device, rows, batches = next(dense.parameters()).device, windows.batch_rows(dense), []
+    for index in range(0, len(windows), rows):
+        batch = windows.rows(index, index + rows)
+        tokens = batch.tokens[:, :-1].to(device)
+        (stream, arguments), (cut, _) = _first_call(dense, tokens), _first_call(compressed, tokens)
+        batches.append(_Rows(stream, cut, arguments, batch.scored.to(device)))
+    return batches
+
+
+def _first_call(model: nn.Module, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t d"], dict]:
+    """The stream before the first block, and what else that block is called with."""
+    caught = []
 
     def hook(module: nn.Module, inputs: tuple, arguments: dict) -> None:
         stream = inputs[0] if inputs else arguments["hidden_states"]
@@ -169,18 +183,13 @@ def _first_rows(model: nn.Module, windows: Windows) -> list[_Rows]:
         caught.append((stream, others | dict(zip(_names(module)[1:], inputs[1:], strict=False))))
         raise _Reached
 
-    device, rows, batches = next(model.parameters()).device, windows.batch_rows(model), []
-    handle = first.register_forward_pre_hook(hook, with_kwargs=True)
+    handle = blocks_of(model)[0].register_forward_pre_hook(hook, with_kwargs=True)
     try:
-        for index in range(0, len(windows), rows):
-            batch = windows.rows(index, index + rows)
-            with suppress(_Reached):
-                model(batch.tokens[:, :-1].to(device), use_cache=False)
-            stream, arguments = caught.pop()
-            batches.append(_Rows(stream, stream, arguments, batch.scored.to(device)))
+        with suppress(_Reached):
+            model(tokens, use_cache=False)
     finally:
         handle.remove()
-    return batches
+    return caught[0]
 
 
 def _names(block: nn.Module) -> list[str]:
@@ -223,13 +232,6 @@ def _out(block: nn.Module, stream: Float[Tensor, "b t d"], arguments: dict) -> F
     """The stream behind a block; some versions of transformers give it in a tuple."""
     out = block(stream, **arguments)
     return out[0] if isinstance(out, tuple) else out
-
-
-def _layer(compressed: nn.Module, matrix: BlockMatrix) -> BondLinear:
-    module = compressed.get_submodule(matrix.path)
-    if not isinstance(module, BondLinear):
-        raise TypeError(f"{matrix.name} is a {type(module).__name__} without a bond; decompose the model first.")
-    return module
 
 
 def _check(layers: Mapping[str, BondLinear], windows: Windows) -> None:

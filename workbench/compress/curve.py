@@ -40,6 +40,16 @@ class Point:
         """Perplexity over the dense model's on the same tokens."""
         return self.estimate.ratio
 
+    @property
+    def harm(self) -> float:
+        """What a trade-off is drawn by: nats a token above the truth where that is known, else `perplexity_ratio`."""
+        return self.perplexity_ratio if self.estimate.excess is None else self.estimate.excess
+
+    @property
+    def harm_error(self) -> float:
+        """The standard error of `harm`: where the truth is known that of the loss, which is the larger one."""
+        return self.estimate.ratio_error if self.estimate.excess is None else self.estimate.log_ratio_error
+
     def as_dict(self) -> dict:
         """Every number by name, for JSON."""
         row = {name: value for name, value in asdict(self).items() if name not in ("estimate", "bonds", "recipe")}
@@ -57,6 +67,8 @@ class Point:
                 "dense_accuracy": score.dense_accuracy,
                 "top1_agreement": score.top1_agreement,
                 "kl": score.kl,
+                "excess": score.excess,
+                "dense_excess": score.dense_excess,
                 "n_tokens": score.n_tokens,
             }
         )

@@ -1,4 +1,4 @@
-"""All block matrices of a model decomposed once, by one recipe."""
+"""All block matrices of a model, and its token table if asked for, decomposed once, by one recipe."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from workbench.decompose.exact import check_finite
 from workbench.decompose.metric import PLAIN, Metric
 from workbench.decompose.protocol import Decomposition
 from workbench.transformer.matrices import BlockMatrix
+from workbench.transformer.tables import TABLE_KINDS
 
 Method = Callable[[Recipe, Tensor, Metric, Place], Decomposition]
 
@@ -45,8 +46,7 @@ def decompose_all(
         check_finite(matrix.weight, f"weight {matrix.name}")
     for index, (name, matrix) in enumerate(matrices.items()):
         if name not in done:
-            metric = calibration.metric(name, recipe.metric) if calibration and recipe.needs_calibration else PLAIN
-            done[name] = decomposition(recipe, matrix, metric)
+            done[name] = decomposition(recipe, matrix, _metric(recipe, matrix, calibration))
         if progress:
             progress("decompose", index + 1, len(matrices))
     return dict(done)
@@ -64,3 +64,14 @@ def decomposition(recipe: Recipe, matrix: BlockMatrix, metric: Metric = PLAIN) -
             stacklevel=2,
         )
         return method(recipe, weight.cpu(), metric.to(torch.device("cpu")), place).to(weight.device)
+
+
+def _metric(recipe: Recipe, matrix: BlockMatrix, calibration: Calibration | None) -> Metric:
+    """The recipe's metric of one matrix. Raises ValueError for a table whose moments were not measured."""
+    if calibration is None or not recipe.needs_calibration:
+        return PLAIN
+    if matrix.kind not in TABLE_KINDS:
+        return calibration.metric(matrix.name, recipe.metric)
+    if calibration.table is None:
+        raise ValueError(f"the calibration did not look at {matrix.name}; calibrate with table=True.")
+    return calibration.table.metric(matrix, recipe.metric)

@@ -63,7 +63,7 @@ class Healing:
         self._seconds, self._saved_at = 0.0, 0.0
         self._ended, self._reason, self._stopping = "", "", False
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
-        if self._checkpoint is not None and heal_store.is_saved(self._checkpoint):
+        if self._checkpoint is not None and heal_store.files(self._checkpoint).are_saved():
             self._resume(self._checkpoint)
 
     @property
@@ -147,7 +147,7 @@ class Healing:
         groups = {"now": self._student.leaves, "moments": self._descent.moments()}
         if self._best_step:  # else it is the start, which the layers have
             groups["best"] = self._best
-        heal_store.save(self._checkpoint, record, groups)
+        heal_store.files(self._checkpoint).save(record, groups)
         self._saved_at = self._seconds
 
     def _goes_on(self) -> bool:
@@ -217,13 +217,8 @@ class Healing:
             self._ended, self._reason = "diverged", f"the loss was not finite at any learning rate of {tried};"
 
     def _resume(self, path: Path) -> None:
-        record, groups = heal_store.load(path)
-        own = asdict(self.recipe)
-        changed = [name for name in own if record["recipe"].get(name) != own[name]]
-        if changed:
-            raise ValueError(
-                f"{path} holds a run with other {', '.join(changed)}; give those values, or another directory."
-            )
+        record, groups = heal_store.files(path).load()
+        heal_store.files(path).check_same(record["recipe"], asdict(self.recipe))
         for numbers in (groups["now"], groups.get("best", groups["now"])):
             heal_store.check_fits(path, numbers, self._student.start)
         self._student.load(groups.get("best", self._student.start))

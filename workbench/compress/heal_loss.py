@@ -46,9 +46,11 @@ class Comparison:
         tokens, scored = self._read(batch)
         with torch.enable_grad():
             hidden = self._last_hidden(model, tokens)[scored]
-            (kl, text), felt = self._compared(model, hidden.detach(), batch, tokens, scored, needs_gradient=True)
-            gradients = torch.autograd.grad(hidden, leaves, felt)
-        return self._loss(kl, text, len(hidden)), list(gradients)
+            sums, (felt, *of_head) = self._compared(model, hidden.detach(), batch, tokens, scored, leaves)
+            before_head = torch.autograd.grad(hidden, leaves, felt, allow_unused=True)
+        pairs = zip(before_head, of_head, leaves, strict=True)
+        gradients = [torch.zeros_like(leaf) if (own := _sum(*pair)) is None else own for *pair, leaf in pairs]
+        return self._loss(*sums, len(hidden)), gradients
 
     @torch.no_grad()
     def loss(self, model: nn.Module) -> Loss:
@@ -58,7 +60,7 @@ class Comparison:
         for batch in range(len(self)):
             tokens, scored = self._read(batch)
             hidden = self._last_hidden(model, tokens)[scored]
-            (more_kl, more_text), _ = self._compared(model, hidden, batch, tokens, scored, needs_gradient=False)
+            (more_kl, more_text), _ = self._compared(model, hidden, batch, tokens, scored, None)
             kl, text, count = kl + more_kl, text + more_text, count + len(hidden)
         return self._loss(kl, text, count)
 
@@ -73,28 +75,31 @@ class Comparison:
         batch: int,
         tokens: Int[Tensor, "b t"],
         scored: Bool[Tensor, "b t-1"],
-        *,
-        needs_gradient: bool,
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """Summed KL and text loss, and the gradient of the mean total at `hidden` if it is needed; part by part."""
+        leaves: list[Tensor] | None,
+    ) -> tuple[tuple[Tensor, Tensor], list[Tensor | None]]:
+        """Summed KL and text loss, part by part. With `leaves`, the gradient of the mean total at `hidden`, and at each
+        leaf by way of the head, None where the head has it not.
+        """
         known, targets = self._known(batch, tokens)[scored], tokens[:, 1:][scored]
         head, dense_head = model.get_output_embeddings(), self._dense.get_output_embeddings()  # pyright: ignore
         at_once = _LOGITS_AT_ONCE * (16 if hidden.is_cuda else 1)  # small parts keep a GPU waiting
         size = max(1, at_once // int(self._dense.config.vocab_size))  # pyright: ignore
-        sums, felt = torch.zeros(2, dtype=torch.float64), []
+        sums, felt, of_head = torch.zeros(2, dtype=torch.float64), [], [None] * len(leaves or ())
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
-            own = hidden[part].requires_grad_(needs_gradient)
+            own = hidden[part].requires_grad_(leaves is not None)
             with self._autocast():
                 expected = dense_head(known[part]).float().log_softmax(-1)
                 said = head(own).float().log_softmax(-1)
             kl = functional.kl_div(said, expected, reduction="sum", log_target=True)
             text = functional.nll_loss(said, targets[part], reduction="sum")
             sums = sums + torch.stack([kl.detach(), text.detach()]).double().cpu()
-            if needs_gradient:
+            if leaves is not None:
                 total = self._kl_weight * kl + (1 - self._kl_weight) * text
-                felt.append(torch.autograd.grad(total / len(hidden), own)[0])
-        return (sums[0], sums[1]), torch.cat(felt) if needs_gradient else None
+                here, *more = torch.autograd.grad(total / len(hidden), [own, *leaves], allow_unused=True)
+                felt.append(here)
+                of_head = [_sum(so_far, new) for so_far, new in zip(of_head, more, strict=True)]
+        return (sums[0], sums[1]), [torch.cat(felt), *of_head] if felt else []
 
     def _read(self, batch: int) -> tuple[Tensor, Tensor]:
         rows = self._batches[batch]
@@ -116,3 +121,10 @@ class Comparison:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32)
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """The sum of those that are there; None if neither is."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,12 +43,20 @@ class LearningLinear(nn.Module):
             return functional.linear(x, form.dense(), bias)
         return (form.merged() if way == "merged" else form).apply(x, bias)
 
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """The matrix's rows with the present numbers, through the factors, in the start's own dtype: they begin the
+        stream, which no lower precision of the products may narrow.
+        """
+        form, _ = self.with_numbers(self.leaves)
+        return form.rows_at(index).to(next(iter(self._kinds.values())))
+
 
 class Student:
     """The copy that learns: every cut layer of `layers` in `model` as a `LearningLinear`; all else is shared and fixed.
 
-    Fixed are the layers that run their original, embeddings, norms and the head: what is exported is then the dense
-    model with other block matrices, and biases, and nothing else.
+    Fixed are the layers that run their original, norms, and an embedding or a head that has no bond: what is exported
+    is then the dense model with other matrices and biases, and nothing else. A tied table that is cut learns from both
+    its uses, as one layer in two places.
     Raises ValueError if no layer is cut, or one of them is not in `model`.
     """
 
@@ -56,7 +64,9 @@ class Student:
         cut = {name: layer for name, layer in layers.items() if not layer.bypassed}
         if not cut:
             raise ValueError(f"none of the {len(layers)} layers is cut, so there is nothing to heal; cut bonds first.")
-        paths = {id(module): path for path, module in model.named_modules()}
+        paths: dict[int, list[str]] = {}
+        for path, module in model.named_modules(remove_duplicate=False):
+            paths.setdefault(id(module), []).append(path)
         missing = [name for name, layer in cut.items() if id(layer) not in paths]
         if missing:
             raise ValueError(
@@ -65,7 +75,8 @@ class Student:
         self.model = shared_copy(model).eval()
         self.linears = {name: LearningLinear(layer.now, layer.present_bias) for name, layer in cut.items()}
         for name, linear in self.linears.items():
-            replace_module(self.model, paths[id(cut[name])], linear)
+            for path in paths[id(cut[name])]:
+                replace_module(self.model, path, linear)
 
     @property
     def leaves(self) -> dict[str, Float[Tensor, "..."]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -159,6 +159,17 @@ class BondLinear(nn.Module):
             runs = present.made["merged"]
         return runs.apply(x, present.bias)  # pyright: ignore[reportAttributeAccessIssue]
 
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """The rows of the matrix at the present cut: what it gives as a table of tokens.
+
+        They go through the factors, unless the matrix was made for other rows already.
+        """
+        present = self._present
+        if present.bypassed and self.original is not None:
+            return functional.embedding(index, self.original.weight)  # pyright: ignore[reportArgumentType]
+        dense = present.made.get("dense")
+        return functional.embedding(index, dense) if isinstance(dense, Tensor) else present.now.rows_at(index)
+
     def _costs(self, present: _Cut, rows: int) -> dict[Form, int]:
         out_features, in_features = self.uncut.shape
         if present.bypassed:
@@ -176,3 +187,15 @@ class BondLinear(nn.Module):
         # Past nn.Module's own bookkeeping, which costs as much as the slice.
         object.__setattr__(self, "_present", cut)
         object.__setattr__(self, "_bare", cut)
+
+
+class Lookup(nn.Module):
+    """An embedding that takes its rows from `table`, a layer with a bond, which may run elsewhere as the head too."""
+
+    def __init__(self, table: nn.Module) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, tokens: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """The table's row of each token."""
+        return self.table.rows_at(tokens)  # pyright: ignore[reportCallIssue]

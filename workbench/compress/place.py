@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """The kind of a matrix, its name within its block such as `W_QKV`, and the size of a head."""
+    """The kind of a matrix and the size of a head: `W_QKV` and such, its name within its block, or `W_E` or `W_U`."""
 
     kind: str
     head_dim: int

@@ -1,10 +1,11 @@
-"""Which decomposition of the block matrices, in which metric; and the published ones by name."""
+"""Which decomposition of the block matrices and of the token table, in which metric; and the published ones by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from workbench.compress.calibrate import METRIC_KINDS
+from workbench.transformer.tables import TABLES, check_table
 
 # A site factorisation of one kind of matrix: its name, the outputs' sizes and the inputs'.
 Dims = tuple[str, tuple[int, ...], tuple[int, ...]]
@@ -22,11 +23,12 @@ METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 METHODS = tuple(METRICS)
 REFITTED = ("mpo", "kronecker")
+_TABLE_TOLD = {"whole": "", "both": ", with the table", "input": ", with the input table"}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every block matrix is decomposed.
+    """How every block matrix is decomposed, and the token table if asked for.
 
     `method`: `svd`, a low-rank pair; `mpo`, a train operator of `sites` cores; `kronecker`, a sum of Kronecker products
     with small blocks, `permuted` or not; `tucker`, heads stacked with shared factors; `cp` and `ring`, fitted bond by
@@ -34,6 +36,10 @@ class Recipe:
     square of the layer's output over the calibration text; `two-sided`, that output as the loss feels it.
     `gauge_fixed` stores a pair without its r² redundant numbers. `dims` gives site dimensions by kind of matrix. In a
     metric other than the plain one, the cores of `mpo` and `kronecker` are refitted.
+    `table` says what becomes of the table of tokens: it stays `whole`; `both` its uses run one factored table, so that
+    a tied model stays tied, while an untied one gets a bond in each of its two tables; or the `input`, the lookup,
+    alone is factored. The head of a tied model then keeps the whole table, and both are stored: TQCompressor's 81
+    million numbers are 119 million so.
     """
 
     method: str = "svd"
@@ -42,6 +48,7 @@ class Recipe:
     permuted: bool = False
     gauge_fixed: bool = False
     dims: tuple[Dims, ...] = ()
+    table: str = "whole"
 
     def __post_init__(self) -> None:
         if self.method not in METRICS:
@@ -51,6 +58,7 @@ class Recipe:
                 f"method {self.method!r} is not cut in metric {self.metric!r}; "
                 f"give {' or '.join(METRICS[self.method])}."
             )
+        check_table(self.table)
         if self.method == "mpo" and self.sites not in (2, 3, 4):
             raise ValueError(f"a train operator of a weight has 2, 3 or 4 sites here, not {self.sites!r}.")
         defaults = {field.name: field.default for field in fields(self)}
@@ -85,7 +93,12 @@ class Recipe:
         sites = f" of {self.sites} sites" if self.method == "mpo" else ""
         extras = [name for name in ("permuted", "gauge_fixed") if getattr(self, name)] + ["refitted"] * self.refit
         told = f" ({', '.join(extras)})".replace("_", "-") if extras else ""
-        return f"{self.method}{sites}{told}, {self.metric} metric"
+        return f"{self.method}{sites}{told}, {self.metric} metric{_TABLE_TOLD[self.table]}"
+
+    @property
+    def decomposed(self) -> str:
+        """What has a bond, in words."""
+        return "block matrices" if self.table == "whole" else "block matrices and table"
 
 
 OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -114,4 +127,5 @@ PUBLISHED: Mapping[str, Recipe] = MappingProxyType(
 )
 
 assert set(METRICS) == set(OPTIONS)
+assert set(_TABLE_TOLD) == set(TABLES)
 assert {metric for metrics in METRICS.values() for metric in metrics} == set(METRIC_KINDS)

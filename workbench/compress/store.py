@@ -15,34 +15,42 @@ from workbench.decompose.protocol import Decomposition
 from workbench.transformer.attention_only import AttentionOnlyConfig, AttentionOnlyLM, is_attention_only
 from workbench.transformer.load import COMPRESSED, LanguageModel, check_checkpoint, check_weights, no_progress_bar
 from workbench.transformer.matrices import BlockMatrix, block_matrices, linear, replace_module, shared_copy
+from workbench.transformer.tables import TABLE_NAMES, is_tied, place_layer, table_matrices
 from workbench.whole_files import new_directory, write_json, write_tensors
 
 _FORMAT = 1
 
 
-def export(lm: LanguageModel, layers: Mapping[str, BondLinear], out: Path, record: Mapping) -> Path:
-    """Writes the compressed `lm` to the new directory `out` and returns it.
+def export(
+    lm: LanguageModel,
+    matrices: Mapping[str, BlockMatrix],
+    layers: Mapping[str, BondLinear],
+    out: Path,
+    record: Mapping,
+) -> Path:
+    """Writes the compressed `lm`, whose `matrices` run as `layers`, to the new directory `out` and returns it.
 
     `out` itself loads in this library (factors at the present cut); `out/dense` holds the same matrices
     multiplied out, for plain transformers; that of an attention-only model, whose kind plain transformers has not
     and refuses, loads in this library. A matrix whose factors would be larger is stored multiplied out
-    in both. All or nothing: an interrupt or a full disk leaves no `out`.
+    in both. Where the lookup alone of a tied model is cut, both its tables are written, and its config says that they
+    are not tied. All or nothing: an interrupt or a full disk leaves no `out`.
     Raises FileExistsError if `out` exists.
     """
-    matrices = block_matrices(lm.model)
     dense = _densified(lm.model, matrices, layers)
     factored = {name: layer for name, layer in layers.items() if layer.n_params < layer.dense_params}
     tensors = dict(dense.named_parameters())
     described = {}
     for name, layer in factored.items():
         path = matrices[name].path
-        del tensors[f"{path}.weight"]
+        for place in (path, matrices[name].looked_up):  # tied tables are listed once
+            tensors.pop(f"{place}.weight", None)
         factors, described[name] = stored(layer.now)
         described[name]["path"] = path
         tensors |= {f"{path}.{key}": tensor for key, tensor in factors.items()}
     with new_directory(out) as temporary, no_progress_bar():
         write_tensors(temporary / "model.safetensors", tensors, {"format": "workbench"})
-        lm.model.config.save_pretrained(temporary)  # pyright: ignore
+        dense.config.save_pretrained(temporary)  # pyright: ignore
         lm.tokenizer.save_pretrained(temporary)
         dense.save_pretrained(temporary / "dense")  # pyright: ignore
         lm.tokenizer.save_pretrained(temporary / "dense")
@@ -61,6 +69,9 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
     check_weights(path, tensors)
     model = _untrained(path)
     matrices = block_matrices(model)
+    if set(record["layers"]) & set(TABLE_NAMES):
+        matrices |= table_matrices(model, "both")
+    own: set[int] = set()  # biases, which belong to the factors
     for name, description in record["layers"].items():
         matrix = matrices.get(name)
         if matrix is None:
@@ -71,16 +82,17 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
                 f"{path}: the factors of {name} make a matrix {uncut.shape}, and its config.json says "
                 f"{tuple(matrix.weight.shape)}; export it again."
             )
-        bias = tensors.pop(f"{matrix.path}.bias", None)
-        replace_module(model, matrix.path, BondLinear(None, bias, uncut))
-    biases = {f"{matrices[name].path}.bias" for name in record["layers"]}
-    expected = {name: tensor.shape for name, tensor in model.named_parameters() if name not in biases}
+        layer = BondLinear(None, tensors.pop(f"{matrix.path}.bias", None), uncut)
+        place_layer(model, matrix, layer)
+        own.add(id(layer.bias))
+    expected = {name: tensor.shape for name, tensor in model.named_parameters() if id(tensor) not in own}
     stored = {name: tensor.shape for name, tensor in tensors.items()}
     if expected != stored:
         strange = sorted(name for name in expected | stored if expected.get(name) != stored.get(name))
         raise ValueError(f"{path} has other tensors than its {COMPRESSED} says, such as {strange[0]}; export it again.")
     model.load_state_dict(tensors, strict=False)
-    model.tie_weights()
+    if "embed.W_E" not in record["layers"]:  # factors of a tied table are one layer in both its places
+        model.tie_weights()
     tokenizer = AutoTokenizer.from_pretrained(path, config=model.config)
     name = f"{record['name']} ({path.name})"
     model.to(device)  # pyright: ignore[reportArgumentType]
@@ -109,11 +121,21 @@ def _record(file: Path) -> dict:
 
 def _densified(model: nn.Module, matrices: Mapping[str, BlockMatrix], layers: Mapping[str, BondLinear]) -> nn.Module:
     """A copy of the model whose cut matrices are multiplied out; everything else is shared."""
-    copy = shared_copy(model)
+    copy, was_tied = shared_copy(model), is_tied(model)
     for name, layer in layers.items():
-        if not layer.bypassed:
-            matrix = matrices[name]
-            replace_module(copy, matrix.path, linear(layer.now.dense(), layer.present_bias, matrix.module))
+        if layer.bypassed:
+            continue
+        matrix = matrices[name]
+        whole = linear(layer.now.dense(), layer.present_bias, matrix.module)
+        if matrix.applied:
+            replace_module(copy, matrix.path, whole)
+        if matrix.looked_up is not None:
+            made = nn.Embedding(*layer.uncut.shape, device="meta")  # its padding is the config's affair
+            made.weight = whole.weight  # pyright: ignore[reportAttributeAccessIssue]  # one parameter, if tied
+            replace_module(copy, matrix.looked_up, made)
+    if was_tied and not is_tied(copy):
+        copy.config.tie_word_embeddings = False  # pyright: ignore
+        copy.all_tied_weights_keys = {}  # pyright: ignore
     return copy
 
 

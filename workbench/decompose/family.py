@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.decompose.ladder import Ladder, check_bond
@@ -114,6 +114,10 @@ class Family:
     def dense_cost(self) -> int:
         """Multiply-adds of `dense`."""
         return self.present.dense_cost()
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`, through the present member's factors."""
+        return self.present.rows_at(index)
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`, through the present member's factors."""

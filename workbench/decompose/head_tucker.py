@@ -14,12 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from workbench.decompose.ladder import Ladder, check_bond
 from workbench.decompose.protocol import Decomposition
+from workbench.decompose.row_digits import taken
 from workbench.decompose.tucker import Tucker
 from workbench.spectrum import Spectrum
 
@@ -190,6 +191,12 @@ class HeadTucker:
         """Multiply-adds of `dense`: n·k·r_d (r_k + d)."""
         r_k, r_d = self.ranks
         return len(self.core) * len(self.head_factor) * r_d * (r_k + len(self.model_factor))
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`. Cost: r_d · in multiply-adds a row, and n·k·r_k·r_d for all rows together."""
+        stacked = (self.head_factor @ self.core).flatten(0, 1)  # (n·k, r_d)
+        own, other = (self.model_factor, stacked) if self.reads else (stacked, self.model_factor)
+        return taken(own, index) @ other.T
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`, through one factor, the core and the other factor."""

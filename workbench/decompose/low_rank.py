@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +14,7 @@ from workbench.decompose.exact import calibrated_factors, ordered_factors
 from workbench.decompose.ladder import Ladder, check_bond
 from workbench.decompose.metric import PLAIN, Metric
 from workbench.decompose.pivots import PivotPair
+from workbench.decompose.row_digits import taken
 from workbench.spectrum import Spectrum
 
 
@@ -131,6 +132,10 @@ class LowRank:
     def dense(self) -> Float[Tensor, "out in"]:
         """The matrix this cut stands for. Cost: out · r · in multiply-adds."""
         return self.left @ self.right
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`. Cost: r · in multiply-adds a row."""
+        return taken(self.left, index) @ self.right
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`, through the bond. Cost: r (out + in) multiply-adds a row of x."""

@@ -7,12 +7,13 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.decompose.exact import check_finite
 from workbench.decompose.ladder import Ladder
 from workbench.decompose.orders import Sweep, chain_order, contract_chain, sweep
+from workbench.decompose.row_digits import chain_rows
 from workbench.decompose.train import TensorTrain
 from workbench.spectrum import Spectrum
 
@@ -138,6 +139,10 @@ class TrainOperator:
     def dense_cost(self) -> int:
         """Multiply-adds of `dense`."""
         return chain_order(self.train.shape, self._all_bonds)[0]
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`, core after core. Cost: that of `chain_rows`."""
+        return chain_rows(self.cores, index)
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`, by absorbing one core after another into x, in the cheapest order.

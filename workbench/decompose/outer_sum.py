@@ -7,7 +7,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +24,7 @@ from workbench.decompose.leg_fit import (
     swept,
 )
 from workbench.decompose.protocol import Decomposition
+from workbench.decompose.row_digits import row_digits, taken
 from workbench.spectrum import Spectrum
 
 
@@ -119,6 +120,14 @@ class OuterSum:
         """Multiply-adds of `dense`: all entries for each term, and the products of legs before."""
         first, *others = self.terms.shape
         return self.bond * (math.prod(self.shape) + first + _growing(others))
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`. Cost: r · in multiply-adds a row, and for all rows together as many."""
+        n_outs = len(self.out_dims)
+        outs, ins = self.terms.factors[:n_outs], self.terms.factors[n_outs:]
+        digits = row_digits(index, self.out_dims)
+        terms = reduce(torch.mul, [taken(factor, digit) for factor, digit in zip(outs, digits, strict=True)])
+        return (terms * self.terms.weights) @ joined_columns(ins).T
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`, one leg after another; factors are not multiplied with each other."""

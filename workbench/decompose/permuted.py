@@ -11,6 +11,7 @@ from torch import Tensor
 
 from workbench.decompose.ladder import Ladder
 from workbench.decompose.metric import Metric
+from workbench.decompose.moment import reordered
 from workbench.decompose.operator import TrainOperator
 from workbench.decompose.protocol import Decomposition
 from workbench.spectrum import Spectrum
@@ -109,6 +110,10 @@ class Permuted:
         """Multiply-adds of `dense`."""
         return self.form.dense_cost()
 
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`: the form's rows there, their numbers back in their own order."""
+        return self.form.rows_at(self._row_places[index])[..., self._column_places]
+
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`: inputs in the form's order, through its cores, outputs back in their own."""
         if x.shape[-1] != self.shape[1]:
@@ -154,14 +159,8 @@ class Permuted:
 
 def permuted_metric(metric: Metric, rows: Int[Tensor, " out"], columns: Int[Tensor, " in"]) -> Metric:
     """The metric that measures `D[rows][:, columns]` as `metric` measures D: its moments in the same orders."""
-    return Metric(_both_sides(metric.inputs, columns), _both_sides(metric.outputs, rows))
-
-
-def _both_sides(moment: Float[Tensor, "n n"] | None, order: Int[Tensor, " n"]) -> Float[Tensor, "n n"] | None:
-    if moment is None:
-        return None
-    order = order.to(moment.device)
-    return moment[order][:, order]
+    sides = ((metric.inputs, columns), (metric.outputs, rows))
+    return Metric(*(None if moment is None else reordered(moment, order) for moment, order in sides))
 
 
 def check_order(order: Int[Tensor, " n"], size: int, what: str) -> None:

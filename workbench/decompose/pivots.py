@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.decompose.ladder import Ladder, check_bond
+from workbench.decompose.row_digits import taken
 from workbench.spectrum import Spectrum
 
 
@@ -126,6 +127,15 @@ class PivotPair:
     def dense_cost(self) -> int:
         """Multiply-adds of `dense`."""
         return self.rest.numel() * self.shape[1]
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`: rows that are kept, and combinations. Cost: r · in multiply-adds a row."""
+        place = self._places()[index]
+        kept = taken(self.right, place.clamp_max(self.bond - 1))
+        if not len(self.rest):
+            return kept
+        combined = taken(self.rest, (place - self.bond).clamp_min(0)) @ self.right
+        return torch.where((place < self.bond)[..., None], kept, combined)
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:
         """`x @ dense().T + bias`: the rows kept, their combinations, and each put in its place."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.decompose.ladder import Ladder
@@ -82,6 +82,10 @@ class Decomposition(Protocol):
 
     def dense_cost(self) -> int:
         """Multiply-adds of `dense`."""
+        ...
+
+    def rows_at(self, index: Int[Tensor, "*any"]) -> Float[Tensor, "*any in"]:
+        """`dense()[index]`, through the factors: what a table of tokens is asked for. The matrix is not made."""
         ...
 
     def apply(self, x: Float[Tensor, "*batch in"], bias: Tensor | None = None) -> Float[Tensor, "*batch out"]:

@@ -8,7 +8,6 @@ descend together on the squared error in the metric, or one after another (alter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from workbench.decompose.descent import quasi_newton
 from workbench.decompose.exact import check_finite
 from workbench.decompose.family import Family
 from workbench.decompose.metric import Metric
+from workbench.decompose.moment import Moment, ridged
 from workbench.decompose.operator import TrainOperator
 from workbench.decompose.site_metric import SiteCoordinates
 from workbench.decompose.train import TensorTrain
@@ -149,12 +149,9 @@ def _descended(fit: ChainFit, point: Tensor, fitting: Fitting) -> list[Tensor]:
     return fit.cores(quasi_newton(fit.value_and_gradient, point, fit.steepest(point), fitting.steps, fitting.tolerance))
 
 
-def _ridged(moment: Tensor | None, ridge: float) -> Tensor | None:
-    """The moment with a share of its mean eigenvalue added to each."""
-    if moment is None or ridge == 0:
-        return moment
-    moment = moment.double()
-    return moment + ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+def _ridged(moment: Moment | None, ridge: float) -> Moment | None:
+    """The moment with a share of its mean eigenvalue added to each; itself where there is nothing to add."""
+    return moment if moment is None or ridge == 0 else ridged(moment, ridge)
 
 
 def _widened(smaller: TrainOperator, cut: TrainOperator) -> TrainOperator:

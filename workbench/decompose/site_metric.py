@@ -15,11 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.decompose.metric import Metric
+from workbench.decompose.moment import Moment, diagonal, power, times
 
 # A direction that holds less than this share of a site's mean counts as holding it: nothing is divided by zero.
 FLOOR = 1e-3
 
-Matrices = tuple[Float[Tensor, "_ _"], ...]
+Matrices = Sequence[Float[Tensor, "_ _"] | Float[Tensor, " _"]]  # a diagonal matrix as a vector, as a moment is
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,23 +29,26 @@ class Side:
 
     there: Matrices
     back: Matrices
-    moment: Float[Tensor, "n n"] | None
+    moment: Moment | None
 
     @classmethod
-    def of(cls, moment: Float[Tensor, "n n"] | None, dims: Sequence[int], power: float, like: Tensor) -> "Side":
-        """The maps A_k^power of `moment`, which is not zero; identities if it is None. Its new form is as `like` is."""
+    def of(cls, moment: Moment | None, dims: Sequence[int], exponent: float, like: Tensor) -> "Side":
+        """The maps A_k^exponent of `moment`, which is not zero; identities if it is None. Its new form is as `like` is.
+
+        Those of a diagonal moment are diagonal, and so is its new form.
+        """
         if moment is None:
-            ones = tuple([torch.eye(n, dtype=torch.float64, device=like.device) for n in dims])
+            ones = tuple([torch.ones(n, dtype=torch.float64, device=like.device) for n in dims])
             return cls(ones, ones, None)
-        moment = moment.to(like.device, torch.float64) / float(moment.diagonal().mean())
-        there, back = [], []
-        for k in range(len(dims)):
-            values, vectors = torch.linalg.eigh(marginal(moment, dims, k))
-            root = values.clamp_min(FLOOR) ** power
-            there.append((vectors * root) @ vectors.T)
-            back.append((vectors / root) @ vectors.T)
-        half = kronecker_times(back, moment)
-        return cls(tuple(there), tuple(back), kronecker_times(back, half.T).to(like))
+        moment = moment.to(like.device, torch.float64) / float(diagonal(moment).mean())
+        sites = [marginal(moment, dims, k) for k in range(len(dims))]
+        there = tuple([power(site, exponent, FLOOR) for site in sites])
+        back = tuple([power(site, -exponent, FLOOR) for site in sites])
+        if moment.ndim == 1:
+            twice = kronecker_times(back, kronecker_times(back, moment[:, None]))[:, 0]
+        else:
+            twice = kronecker_times(back, kronecker_times(back, moment).T)
+        return cls(there, back, twice.to(like))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +70,15 @@ class SiteCoordinates:
         metric: Metric,
         out_dims: Sequence[int],
         in_dims: Sequence[int],
-        power: float = 0.5,
+        exponent: float = 0.5,
     ) -> "SiteCoordinates":
         """The coordinates that suit `metric`, in the precision of `weight`, which is not zero in it.
 
-        With a `power` of 0 they are those of the weight, but for the scale; ½ suits the metric's sites fully.
+        With an `exponent` of 0 they are those of the weight, but for the scale; ½ suits the metric's sites fully.
         Cost: at each site a product of the site's size with each moment and with the weight.
         """
-        outs = Side.of(metric.outputs, out_dims, power, weight)
-        ins = Side.of(metric.inputs, in_dims, power, weight)
+        outs = Side.of(metric.outputs, out_dims, exponent, weight)
+        ins = Side.of(metric.inputs, in_dims, exponent, weight)
         moved = kronecker_times(ins.there, kronecker_times(outs.there, weight.double()).T).T
         inner = Metric(ins.moment, outs.moment)
         scale = math.sqrt(inner.squared(moved))
@@ -91,24 +95,32 @@ class SiteCoordinates:
         return [moved[0] * self.scale, *moved[1:]]
 
 
-def marginal(moment: Float[Tensor, "n n"], dims: Sequence[int], site: int) -> Float[Tensor, "m m"]:
+def marginal(moment: Moment, dims: Sequence[int], site: int) -> Float[Tensor, "m m"] | Float[Tensor, " m"]:
     """The partial trace of `moment` over all sites but one, over the number of directions summed."""
     before, after = math.prod(dims[:site]), math.prod(dims[site + 1 :])
+    if moment.ndim == 1:
+        return moment.reshape(before, dims[site], after).mean((0, 2))
     legs = moment.reshape(before, dims[site], after, before, dims[site], after)
     return torch.einsum("aibajb->ij", legs) / (before * after)
 
 
-def kronecker_times(matrices: Sequence[Float[Tensor, "_ _"]], rows: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+def kronecker_times(matrices: Matrices, rows: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
     """(M_1 ⊗ M_2 ⊗ …) `rows`, one square matrix after another. Cost: n m multiply-adds for each of their sizes."""
     legs = rows
     for k, matrix in enumerate(matrices):
         after = math.prod(len(other) for other in matrices[k + 1 :])
-        legs = matrix @ legs.reshape(-1, len(matrix), after * rows.shape[1])  # (before, site, after and columns)
+        legs = legs.reshape(-1, len(matrix), after * rows.shape[1])  # (before, site, after and columns)
+        legs = matrix @ legs if matrix.ndim == 2 else matrix[:, None] * legs
     return legs.reshape(rows.shape)
 
 
 def _moved(cores: Sequence[Tensor], outs: Matrices, ins: Matrices) -> list[Tensor]:
     """Cores (left, site, right) in float64, their outputs and inputs each multiplied with a matrix."""
-    legs = [core.double().unflatten(1, (len(i), len(j))) for core, i, j in zip(cores, outs, ins, strict=True)]
-    moved = [torch.einsum("ij,kl,ajlb->aikb", i, j, core) for core, i, j in zip(legs, outs, ins, strict=True)]
-    return [core.flatten(1, 2) for core in moved]
+    moved = []
+    for core, i, j in zip(cores, outs, ins, strict=True):
+        legs = core.double().unflatten(1, (len(i), len(j)))  # (left, out, in, right)
+        for axis, matrix in ((1, i), (2, j)):
+            first = legs.movedim(axis, 0)
+            legs = times(matrix, first.flatten(1)).reshape(first.shape).movedim(0, axis)
+        moved.append(legs.flatten(1, 2))
+    return moved

@@ -11,9 +11,11 @@ from workbench.compress.sensitivity import Profile
 
 @dataclass(frozen=True)
 class Limit:
-    """One upper limit: a share of the block matrices' numbers to keep, or numbers, bytes, or multiply-adds a token.
+    """One upper limit: a share of the numbers of the matrices that have a bond, or numbers, bytes, or multiply-adds a
+    token.
 
-    `n_params` and `bytes` are of the whole model, as a checkpoint has them; `multiply_adds` of its block matrices.
+    `n_params` and `bytes` are of the whole model, as a checkpoint has them; `multiply_adds` of those matrices as they
+    are applied, without looking up rows of a token table.
     """
 
     kept: float | None = None
@@ -34,12 +36,17 @@ class Limit:
                 raise ValueError(f"a limit of {name} is a number above 0, not {value!r}.")
 
     @property
+    def told(self) -> str:
+        """What a cut of a table that is only looked up does to it, in words."""
+        return "adds multiply-adds" if self.multiply_adds is not None else "leaves the head a whole table of its own"
+
+    @property
     def unit(self) -> Unit:
         """What of a rung counts: numbers stored, or multiply-adds."""
         return "multiply_adds" if self.multiply_adds is not None else "n_params"
 
     def of_blocks(self, dense_params: int, other_params: int, item_bytes: int) -> float:
-        """The limit on the block matrices, in its unit; `other_params` are the model's numbers besides them.
+        """The limit on the matrices to cut, in its unit; `other_params` are the model's numbers besides them.
 
         Raises ValueError if what is not compressed exceeds the limit already.
         """
@@ -50,8 +57,8 @@ class Limit:
         asked = self.n_params if self.n_params is not None else (self.bytes or 0) / item_bytes
         if asked <= other_params:
             raise ValueError(
-                f"a limit of {asked:,.0f} numbers leaves nothing for the block matrices: embeddings, norms and biases, "
-                f"which are not compressed, have {other_params:,}; give more."
+                f"a limit of {asked:,.0f} numbers leaves nothing for the matrices to cut: all else, such as norms and "
+                f"biases, has {other_params:,}; give more."
             )
         return asked - other_params
 

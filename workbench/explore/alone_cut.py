@@ -8,6 +8,7 @@ from torch import nn
 from workbench.compress.evaluate import Evaluator
 from workbench.compress.layers import BondLinear
 from workbench.transformer.matrices import BlockMatrix, shared_copy
+from workbench.transformer.tables import layer_of
 
 _BATCHES = 4  # about 4,096 tokens: what is measured is a difference on the same tokens, which needs few
 
@@ -19,8 +20,7 @@ class AloneCut:
         self._model, self._evaluator = shared_copy(compressed), evaluator
         self._layers: dict[str, BondLinear] = {}
         for name, matrix in matrices.items():
-            layer = self._model.get_submodule(matrix.path)
-            assert isinstance(layer, BondLinear)
+            layer = layer_of(self._model, matrix)
             layer.cut(layer.uncut.full_bond)
             self._layers[name] = layer
 

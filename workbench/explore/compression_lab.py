@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from workbench.compress.curve import Point
-from workbench.compress.evaluate import Evaluator
+from workbench.compress.default_windows import default_truth
+from workbench.compress.evaluate import Evaluator, Truth
 from workbench.compress.sensitivity import Profile
 from workbench.compress.store import export
 from workbench.compress.windows import Windows
@@ -26,12 +27,15 @@ _MAX_WINDOWS = 64
 class CompressionLab(CutModel):
     """A model that is cut, and scored beside the dense one on text it was not calibrated on.
 
-    It is a `CutModel`, whose bonds it scores: every setting that was evaluated to the end stays in `curve`.
+    It is a `CutModel`, whose bonds it scores: every setting that was evaluated to the end stays in `curve`. Where the
+    `truth` is known, each score tells the nats a token above it.
     """
 
-    def __init__(self, lm: LanguageModel, windows: Windows, calibration_windows: Windows) -> None:
+    def __init__(
+        self, lm: LanguageModel, windows: Windows, calibration_windows: Windows, truth: Truth | None = None
+    ) -> None:
         super().__init__(lm, calibration_windows)
-        self.evaluator = Evaluator(lm.model, windows.shuffled())
+        self.evaluator = Evaluator(lm.model, windows.shuffled(), truth)
         self.scores = LabScores(self.evaluator)
         self._default_text = False
         self._texts = LabTexts(lm, self._compressed)
@@ -47,12 +51,13 @@ class CompressionLab(CutModel):
     ) -> "CompressionLab":
         """A lab on a model by name, path, or loaded, scored on `text` (at most `max_windows` windows).
 
-        Without `text` it is scored and calibrated on its `default_windows`. With `text` alone, the second half is
-        scored and the first half calibrates.
+        Without `text` it is scored and calibrated on its `default_windows`, beside the truth where that is known. With
+        `text` alone, the second half is scored and the first half calibrates.
         """
         start = time.perf_counter()
         lm = model if isinstance(model, LanguageModel) else load(model, device)
-        lab = cls(lm, *lab_windows(lm, text, calibration, max_windows))
+        truth = default_truth(lm) if text is None else None
+        lab = cls(lm, *lab_windows(lm, text, calibration, max_windows), truth)
         lab._default_text = text is None
         lab.seconds["load"] = time.perf_counter() - start
         return lab
@@ -118,7 +123,7 @@ class CompressionLab(CutModel):
     def export(self, out: str | Path) -> Path:
         """Writes the present model to the new directory `out`; `out/dense` loads in plain transformers."""
         record = {"recipe": asdict(self._checked_recipe), "kept_params": self.kept, "after": self.repairs.done}
-        return export(self.lm, self.layers, Path(out), record)
+        return export(self.lm, self.matrices, self.layers, Path(out), record)
 
     def code(self) -> str:
         """The lines of Python that make the present setting again."""

@@ -1,6 +1,6 @@
-"""A model whose block matrices are decomposed, cut, and repaired: what can be done to it, without a score."""
+"""A model whose block matrices, and token table if asked for, are decomposed, cut, and repaired; without a score."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from workbench.explore.lab_sizes import LabSizes
 from workbench.explore.progress import Progress, shown, timed
 from workbench.explore.repairs import Repairs
 from workbench.transformer.load import LanguageModel
-from workbench.transformer.matrices import block_matrices, replace_module, shared_copy
+from workbench.transformer.matrices import block_matrices, shared_copy
+from workbench.transformer.tables import place_layer, restore_tables, table_matrices, untied_by
 
 
 class CutModel:
-    """One model, its block matrices decomposed once, and the present bonds: the part of a lab that changes the model.
+    """One model, its block matrices decomposed once, its token table too if the recipe says so, and the present bonds:
+    the part of a lab that changes the model.
 
     Setting a bond slices; nothing is decomposed again and no dense matrix is rebuilt. The model given is never changed:
     what is cut is a copy that shares its tensors. What is done to a setting beyond cutting (`compensate`, `heal`,
@@ -51,13 +53,17 @@ class CutModel:
         self._code = LabCode()
 
     def calibrate(
-        self, text: str | Windows | None = None, progress: Progress | None = None, gradients: bool = False
+        self,
+        text: str | Windows | None = None,
+        progress: Progress | None = None,
+        gradients: bool = False,
+        table: bool = False,
     ) -> Calibration:
         """Measures the moments at every matrix on the calibration text, or on another one, and those of the loss's
-        gradients if asked for; the next `decompose` uses them.
+        gradients and of the token table if asked for; the next `decompose` uses them.
         """
         with timed(self.seconds, "calibrate"), shown(progress) as told:
-            return self._calibration.measure(text, gradients, told)
+            return self._calibration.measure(text, gradients, table, told)
 
     def decompose(
         self,
@@ -68,19 +74,22 @@ class CutModel:
     ) -> None:
         """Decomposes every block matrix once, uncut; interrupted, the next call with the same words goes on.
 
-        The bonds start full. A `Recipe` says more than a method and a metric can. `progress` is told what is done, of
-        how many; without it a bar is shown.
-        Raises ValueError for an unknown method or metric, or non-finite weights.
+        The bonds start full. A `Recipe` says more than a method and a metric can, such as that the token table has a
+        bond too. `progress` is told what is done, of how many; without it a bar is shown.
+        Raises ValueError for an unknown method or metric, non-finite weights, or a table that cannot have a bond.
         """
         recipe = method if isinstance(method, Recipe) else Recipe(method, metric, sites if method == "mpo" else 2)
+        matrices = block_matrices(self.lm.model) | table_matrices(self.lm.model, recipe.table)
         if self._calibration.lacks(recipe):
-            self.calibrate(progress=progress, gradients=recipe.needs_gradients)
+            gradients, table = self._calibration.wants(recipe)
+            self.calibrate(progress=progress, gradients=gradients, table=table)
         with timed(self.seconds, "decompose"), shown(progress) as told:
-            uncut = self._calibration.decompose(recipe, self.matrices, told)
-        layers = {name: BondLinear(matrix.module, matrix.bias, uncut[name]) for name, matrix in self.matrices.items()}
-        for name, matrix in self.matrices.items():
-            replace_module(self._compressed, matrix.path, layers[name])
-        self._layers, self.recipe, self.profile = layers, recipe, None
+            uncut = self._calibration.decompose(recipe, matrices, told)
+        layers = {name: BondLinear(matrix.module, matrix.bias, uncut[name]) for name, matrix in matrices.items()}
+        restore_tables(self._compressed, self.lm.model, self.matrices)
+        for name, matrix in matrices.items():
+            place_layer(self._compressed, matrix, layers[name])
+        self.matrices, self._layers, self.recipe, self.profile = matrices, layers, recipe, None
         self.repairs.begin(layers)
         self._code.clear()
         self._moves += 1
@@ -94,7 +103,9 @@ class CutModel:
 
     @property
     def kept(self) -> float:
-        """The share of the block matrices' numbers that is stored now; set it to cut them all within the budget."""
+        """The share that is stored now of the numbers of the matrices with a bond: those of the blocks, and the token
+        table if the recipe says so. Set it to cut them all within the budget.
+        """
         return self.sizes.kept
 
     @kept.setter
@@ -114,15 +125,23 @@ class CutModel:
     def keep(self, kept: float | Limit, layers: str = "*", budget: str | None = None) -> None:
         """Cuts the matrices whose names match, such as `*.W_in`, to a share of their numbers, or to a `Limit`.
 
-        Raises ValueError for a pattern that matches nothing, or a limit below the smallest possible: nothing moves.
+        A table that is only looked up is left whole where its cut would add to what is limited: multiply-adds, of
+        which a lookup has none, and of a tied model numbers and bytes too, since the head keeps the table.
+        Raises ValueError for a pattern that matches nothing, or nothing else than that, or a limit below the smallest
+        possible: nothing moves.
         """
         chosen = {name: layer for name, layer in self.layers.items() if fnmatchcase(name, layers)}
         if not chosen:
             raise ValueError(f"no matrix matches {layers!r}; the names are like {next(iter(self.layers))}.")
         limit, own = kept if isinstance(kept, Limit) else Limit(kept), budget or self.budget
-        sizes = self.sizes
-        others = sizes.n_params - sum(layer.n_params for layer in chosen.values())
-        bonds = allocate(own, chosen, limit, others, sizes.item_bytes, self.profile)
+        whole = self._spared(limit)
+        spared = {name: layer.uncut.full_bond for name, layer in chosen.items() if name in whole}
+        free = {name: layer for name, layer in chosen.items() if name not in whole}
+        if not free:
+            raise ValueError(
+                f"{', '.join(spared)} is only looked up, and a cut of it {limit.told}; limit the share kept."
+            )
+        bonds = spared | allocate(own, free, limit, self._others(free, spared), self.sizes.item_bytes, self.profile)
         self.repairs.leave()
         for name, bond in bonds.items():
             self.layers[name].cut(bond)
@@ -174,7 +193,7 @@ class CutModel:
         return self.healed
 
     def quantise(self, bits: int) -> None:
-        """Rounds the stored numbers of every block matrix to 8 or 4 bits, cut or whole; `sizes` counts the bytes.
+        """Rounds the stored numbers of every matrix with a bond to 8 or 4 bits, cut or whole; `sizes` counts the bytes.
 
         They run as floats, and are exported as such. Raises ValueError for other bits.
         """
@@ -202,7 +221,20 @@ class CutModel:
     @property
     def sizes(self) -> LabSizes:
         """What is stored now, counted."""
-        return LabSizes.of(self.lm, self.layers, self.repairs.bytes)
+        return LabSizes.of(self.lm, self.matrices, self.layers, self.repairs.bytes)
+
+    def _spared(self, limit: Limit) -> tuple[str, ...]:
+        """The tables whose cut would add to what is limited."""
+        if limit.multiply_adds is not None:
+            return tuple([name for name, matrix in self.matrices.items() if not matrix.applied])
+        return () if limit.kept is not None else untied_by(self.lm.model, self.matrices)
+
+    def _others(self, free: Mapping[str, BondLinear], spared: Mapping[str, int]) -> int:
+        """Numbers of the model besides the `free` matrices, once those `spared` are whole."""
+        staying = (layer.dense_params if name in spared else layer.n_params for name, layer in self.layers.items()
+                   if name not in free)  # fmt: skip
+        sizes = self.sizes
+        return sizes.other_params + sum(staying) + (0 if spared else sizes.untied_params)
 
     @property
     def _checked_recipe(self) -> Recipe:

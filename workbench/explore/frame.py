@@ -26,9 +26,9 @@ class LayerState:
     dense_params: int
 
     @property
-    def block(self) -> int:
-        """The block's number."""
-        return int(self.name.split(".")[1])
+    def block(self) -> int | None:
+        """The block's number; None of a token table, which is in no block."""
+        return int(self.name.split(".")[1]) if self.name.startswith("blocks.") else None
 
     @property
     def kind(self) -> str:
@@ -84,14 +84,35 @@ class Frame:
         return pareto(self.history)
 
     @property
+    def dense_excess(self) -> float | None:
+        """The dense model's nats a token above the truth, where that is known and something was scored."""
+        points = (*filter(None, [self.point]), *self.history)
+        return next((point.estimate.dense_excess for point in points), None)
+
+    @property
+    def dense_harm(self) -> float:
+        """Where the dense model lies on the trade-off's axis, that of `Point.harm`."""
+        return 1.0 if self.dense_excess is None else self.dense_excess
+
+    @property
+    def harm_told(self) -> str:
+        """What that axis shows."""
+        return "perplexity ÷ dense" if self.dense_excess is None else "nats a token above the truth; line: dense"
+
+    @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of matrices, in the order of a block."""
+        """The kinds of matrices, in the order of a block; that of a token table is the last."""
         return tuple(dict.fromkeys(layer.kind for layer in self.layers))
+
+    @property
+    def block_kinds(self) -> tuple[str, ...]:
+        """The kinds of the block matrices alone, in the order of a block."""
+        return tuple(dict.fromkeys(layer.kind for layer in self.layers if layer.block is not None))
 
     @property
     def n_blocks(self) -> int:
         """How many blocks there are."""
-        return 1 + max(layer.block for layer in self.layers)
+        return 1 + max(layer.block for layer in self.layers if layer.block is not None)
 
     def kept_of(self, kind: str) -> float:
         """The share of the numbers of one kind of matrix that is stored."""
@@ -99,15 +120,16 @@ class Frame:
         return sum(layer.n_params for layer in chosen) / sum(layer.dense_params for layer in chosen)
 
     def heatmap(self) -> list[list[float]]:
-        """Discarded weight by kind (rows) and block (columns), never below `FLOOR`: its views are logarithmic."""
+        """Discarded weight by `block_kinds` (rows) and block (columns), at least `FLOOR`: its views are logarithmic."""
         table = {(layer.kind, layer.block): max(FLOOR, layer.discarded_weight) for layer in self.layers}
-        return [[table[kind, block] for block in range(self.n_blocks)] for kind in self.kinds]
+        return [[table[kind, block] for block in range(self.n_blocks)] for kind in self.block_kinds]
 
     def __str__(self) -> str:
+        sizes = self.sizes
         lines = [
             f"{self.model} on {self.device}: {', '.join([str(self.recipe), *self.after])}",
-            f"block matrices kept {self.sizes.kept:.1%}, {self.sizes.n_params:,} of {self.sizes.dense_n_params:,} "
-            f"numbers, {self.sizes.bytes / 2**20:.1f} of {self.sizes.dense_bytes / 2**20:.1f} MiB",
+            f"{self.recipe.decomposed} kept {sizes.kept:.1%}, {sizes.n_params:,} of {sizes.dense_n_params:,} "
+            f"numbers, {sizes.bytes / 2**20:.1f} of {sizes.dense_bytes / 2**20:.1f} MiB",
         ]
         if self.point is not None:
             score = self.point.estimate
@@ -116,6 +138,8 @@ class Frame:
                 f"next-token accuracy {score.accuracy:.1%}, top-1 agreement {score.top1_agreement:.1%}, "
                 f"on {score.n_tokens:,} tokens"
             )
+            if score.excess is not None:
+                lines.append(f"{score.excess:.4f} nats a token above the truth, dense {score.dense_excess:.4f}")
         if self.predicted_loss is not None:
             lines.append(f"predicted from the cut alone: {math.exp(min(self.predicted_loss, 50)):.3f} of dense")
         return "\n".join(lines)

@@ -21,11 +21,11 @@ class LabCalibration:
         self.measured: Calibration | None = None
         self._partial: tuple[Recipe, dict[str, Decomposition]] | None = None
 
-    def measure(self, text: str | Windows | None, gradients: bool, progress: Progress) -> Calibration:
+    def measure(self, text: str | Windows | None, gradients: bool, table: bool, progress: Progress) -> Calibration:
         """The moments on the calibration windows, or on others, which from then on are the calibration windows."""
         windows = self.windows if text is None else text
         windows = windows_of_text(self._lm, windows) if isinstance(windows, str) else windows
-        measured = calibrate(self._lm.model, windows, gradients, progress=progress)
+        measured = calibrate(self._lm.model, windows, gradients, progress=progress, table=table)
         if windows is not self.windows:
             self._partial = None  # what an interrupt left was measured on another text
         self.windows, self.measured = windows, measured
@@ -33,9 +33,16 @@ class LabCalibration:
 
     def lacks(self, recipe: Recipe) -> bool:
         """Whether the recipe's metric needs moments that were not measured yet."""
-        if recipe.needs_gradients:
-            return self.measured is None or not self.measured.two_sided
-        return recipe.needs_calibration and self.measured is None
+        if self.measured is None:
+            return recipe.needs_calibration
+        return self.wants(recipe) != (self.measured.two_sided, self.measured.table is not None)
+
+    def wants(self, recipe: Recipe) -> tuple[bool, bool]:
+        """Whether gradients, and whether the token table, are to be measured: for the recipe, or as before."""
+        table = recipe.needs_calibration and recipe.table != "whole"
+        if self.measured is None:
+            return recipe.needs_gradients, table
+        return recipe.needs_gradients or self.measured.two_sided, table or self.measured.table is not None
 
     def decompose(
         self, recipe: Recipe, matrices: Mapping[str, BlockMatrix], progress: Progress

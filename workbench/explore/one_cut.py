@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.compress.layers import BondLinear
 from workbench.explore.compression_lab import CompressionLab
 from workbench.explore.frame import LayerState, layer_state
 from workbench.transformer.load import LanguageModel
 from workbench.transformer.matrices import shared_copy
+from workbench.transformer.tables import layer_of
 
 # Those a head's pattern is made of in its own layer. Where query, key and value are stored as one, that counts.
 _MAKE_PATTERNS = ("W_QKV", "W_Q", "W_K")
@@ -28,7 +28,7 @@ class OneCut:
         model = shared_copy(lab.present.model)
         model.set_attn_implementation("eager")  # pyright: ignore[reportCallIssue]
         self.model: LanguageModel = replace(lab.lm, model=model)
-        self._layers = {name: _layer(model.get_submodule(lab.matrices[name].path)) for name in lab.layers}
+        self._layers = {name: layer_of(model, lab.matrices[name]) for name in lab.layers}
         for name, full in self.full_bonds.items():
             self._layers[name].cut(full)
         self._matrix = next(iter(self._layers))
@@ -59,13 +59,10 @@ class OneCut:
 def shapes_patterns(matrix: str, layer: int) -> bool:
     """Whether a matrix such as `blocks.0.attn.W_QKV` is one that the patterns of this layer depend on.
 
-    All matrices of the layers before are, and of the layer itself those that make queries and keys.
+    All matrices of the layers before are, and of the layer itself those that make queries and keys. The table of the
+    embedding is one for all layers, that of the head alone for none.
     """
+    if not matrix.startswith("blocks."):
+        return matrix.startswith("embed.")
     own, kind = int(matrix.split(".")[1]), matrix.rsplit(".", 1)[1]
     return own < layer or (own == layer and kind in _MAKE_PATTERNS)
-
-
-def _layer(module: object) -> BondLinear:
-    if not isinstance(module, BondLinear):
-        raise TypeError(f"a {type(module).__name__} has no bond; decompose the lab's matrices first.")
-    return module

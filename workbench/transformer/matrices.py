@@ -32,12 +32,17 @@ _FAMILIES = {
 
 @dataclass(frozen=True, eq=False)
 class BlockMatrix:
-    """One weight matrix of one block: its name here, the path of its module in the model, and the size of a head."""
+    """One weight matrix of one block: its name here, the path of its module in the model, and the size of a head.
+
+    A table of tokens is one too, (vocabulary, d_model), with `looked_up`, the path of the embedding that takes its
+    rows. Where nothing but the embedding uses it, that is `path` itself.
+    """
 
     name: str
     path: str
     module: nn.Module
     head_dim: int
+    looked_up: str | None = None
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
@@ -49,6 +54,11 @@ class BlockMatrix:
     def bias(self) -> Float[Tensor, " out"] | None:
         """The bias added after it, if there is one."""
         return getattr(self.module, "bias", None)
+
+    @property
+    def applied(self) -> bool:
+        """Whether inputs are multiplied with it: not with a table that is only looked up."""
+        return self.path != self.looked_up
 
     @property
     def kind(self) -> str:

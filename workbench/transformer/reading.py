@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from workbench.compress.layers import BondLinear
+from workbench.compress.layers import BondLinear, Lookup
 from workbench.decompose.low_rank import LowRank
 from workbench.transformer.anatomy import Anatomy, Attention, Block, Mlp, Norm
 from workbench.transformer.load import LanguageModel
@@ -72,10 +72,8 @@ def _gpt2(lm: LanguageModel, model: GPT2LMHeadModel) -> Anatomy:
             )  # fmt: skip
             ln2 = _norm(block.ln_2)
         blocks.append(Block(attn, _norm(block.ln_1), mlp, ln2))
-    embedded = Weight.of("W_E", "dv", body.wte.weight.detach().T)
-    unembedded = Weight.of("W_U", "vd", model.lm_head.weight.detach())
     return Anatomy(
-        lm.name, embedded, unembedded, tuple(blocks), lm.context,
+        lm.name, *_tables(body.wte, model.lm_head), tuple(blocks), lm.context,
         W_pos=body.wpe.weight.detach(), ln_final=_norm(body.ln_f), first=_first(lm),
     )  # fmt: skip
 
@@ -137,10 +135,17 @@ def _llama(lm: LanguageModel, model: LlamaForCausalLM | MistralForCausalLM) -> A
         )  # fmt: skip
         blocks.append(Block(attn, _norm(block.input_layernorm), gated, _norm(block.post_attention_layernorm)))
     return Anatomy(
-        lm.name, Weight.of("W_E", "dv", body.embed_tokens.weight.detach().T),
-        Weight.of("W_U", "vd", model.lm_head.weight.detach()), tuple(blocks), lm.context,
+        lm.name, *_tables(body.embed_tokens, model.lm_head), tuple(blocks), lm.context,
         ln_final=_norm(body.norm), rotation=partial(_rotation, body.rotary_emb, body.norm.weight), first=_first(lm),
     )  # fmt: skip
+
+
+def _tables(embedding: nn.Module, head: nn.Module) -> tuple[Weight, Weight]:
+    """W_E and W_U; that of a cut table as the factors that it is stored as."""
+    table = embedding.table if isinstance(embedding, Lookup) else embedding
+    v, d = _shape(head)
+    embedded = _weight("W_E", table, {"v": v}, {"d": d}).with_legs(("d", "v"))
+    return embedded, _weight("W_U", head, {"v": v}, {"d": d})
 
 
 def _rotation(rotary: nn.Module, like: Tensor, n: int) -> Float[Tensor, "n k k"]:

@@ -90,7 +90,6 @@ class StateSource:
     def _conditioned(self, k: int, after: Float[Tensor, "n symbols right"]) -> tuple[Tensor, Tensor]:
         """Cores are isometries from the right: the square of a row's length is its probability."""
         sizes = torch.linalg.vector_norm(after, dim=2)
-        sizes = torch.where(sizes > self.machine.rounding, sizes, 0)
         return sizes.square(), torch.where(sizes[:, :, None] > 0, after / sizes[:, :, None], 0)
 
 

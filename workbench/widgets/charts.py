@@ -95,21 +95,23 @@ def _trade_off() -> go.FigureWidget:
 
 def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
     *by_recipe, front, now = figure.data
-    ratios = [point.perplexity_ratio for point in (*frame.history, *filter(None, [frame.point]))]
+    harms = [point.harm for point in (*frame.history, *filter(None, [frame.point]))]
     with figure.batch_update():
         for trace, key in zip(by_recipe, _RECIPES, strict=True):
             points = [p for p in frame.history if (p.recipe.method, p.recipe.metric) == key]
-            trace.x, trace.y = [_share(frame, p) for p in points], [p.perplexity_ratio for p in points]
+            trace.x, trace.y = [_share(frame, p) for p in points], [p.harm for p in points]
             trace.text, trace.showlegend = [_told(p) for p in points], bool(points)
             own = METRIC_SHAPES[key[1]]
             trace.marker.symbol = [(REPAIRED if p.after else own).plotly for p in points] or own.plotly
         front.x = [_share(frame, p) for p in frame.front]
-        front.y = [p.perplexity_ratio for p in frame.front]
+        front.y = [p.harm for p in frame.front]
         here = [] if frame.point is None else [frame.point]
-        now.x, now.y = [_share(frame, p) for p in here], [p.perplexity_ratio for p in here]
+        now.x, now.y = [_share(frame, p) for p in here], [p.harm for p in here]
         now.text = [_told(p) for p in here]
-        now.error_y.array = [_finite(p.estimate.ratio_error) for p in here]
-        low, high = min([0.97, *ratios]), max([1.1, *ratios])
+        now.error_y.array = [_finite(p.harm_error) for p in here]
+        figure.layout.shapes[0].y0 = figure.layout.shapes[0].y1 = dense = frame.dense_harm
+        figure.layout.yaxis.title.text = frame.harm_told
+        low, high = min([0.97 * dense, *harms]), max([1.1 * dense, *harms])
         # Room at the top for the legend, in the logarithm that the axis shows.
         _log_axis(figure.layout.yaxis, low * 0.98, high * (high / low) ** 0.5)
 
@@ -120,10 +122,11 @@ def _share(frame: Frame, point: Point) -> float:
 
 def _told(point: Point) -> str:
     score = point.estimate
+    above = "" if score.excess is None else f"<br>{score.excess:.4f} nats a token above the truth"
     return (
         f"{', '.join([str(point.recipe), *point.after])}: {point.kept_params:.1%} of the block matrices<br>"
         f"perplexity {score.perplexity:.2f}, {score.ratio:.3f} ± {_finite(score.ratio_error):.3f} of dense<br>"
-        f"accuracy {score.accuracy:.1%}, agreement {score.top1_agreement:.1%}"
+        f"accuracy {score.accuracy:.1%}, agreement {score.top1_agreement:.1%}{above}"
     )
 
 
@@ -131,7 +134,7 @@ def _heatmap(frame: Frame) -> go.FigureWidget:
     figure = go.FigureWidget()
     figure.add_heatmap(
         x=list(range(frame.n_blocks)),
-        y=list(frame.kinds),
+        y=list(frame.block_kinds),
         z=_logarithms(frame),
         zmin=math.log10(FLOOR),
         zmax=0,
@@ -166,9 +169,9 @@ def _draw_heatmap(figure: go.FigureWidget, frame: Frame) -> None:
     # Two updates: one batch that sets x of a single trace makes plotly 7 unset it in the other.
     with figure.batch_update():
         table.z = _logarithms(frame)
-        table.text = [[told[kind, block] for block in range(frame.n_blocks)] for kind in frame.kinds]
+        table.text = [[told[kind, block] for block in range(frame.n_blocks)] for kind in frame.block_kinds]
     with figure.batch_update():
-        mark.x, mark.y = [chosen.block], [chosen.kind]
+        mark.x, mark.y = ([], []) if chosen.block is None else ([chosen.block], [chosen.kind])  # a table is in no block
 
 
 def _spectrum() -> go.FigureWidget:

@@ -189,7 +189,9 @@ class CompressionView(widgets.VBox):
         kept, method = self.kept.value, self.method.value
         sites = self.sites.value if "sites" in OPTIONS[method] else 2
         gauge = self.gauge.value and "gauge_fixed" in OPTIONS[method]
-        self.lab.decompose(Recipe(method, self.metric.value, sites, gauge_fixed=gauge), progress=self._progressed)
+        table = self.lab.recipe.table if self.lab.recipe else "whole"
+        recipe = Recipe(method, self.metric.value, sites, gauge_fixed=gauge, table=table)
+        self.lab.decompose(recipe, progress=self._progressed)
         self._cut(kept)
 
     def _budget_changed(self, change: dict) -> None:

@@ -32,21 +32,21 @@ def _trade_off(axes: Axes, frame: Frame) -> None:
             if points:
                 axes.errorbar(
                     [_share(frame, p) for p in points],
-                    [p.perplexity_ratio for p in points],
-                    yerr=[p.estimate.ratio_error for p in points],
+                    [p.harm for p in points],
+                    yerr=[p.harm_error for p in points],
                     fmt=shape.matplotlib,
                     color=METHOD_COLOURS[method],
                     label=f"{method}, {name}",
                 )
     front = frame.front
     axes.step(
-        [_share(frame, p) for p in front], [p.perplexity_ratio for p in front], where="post", color=DROPPED, ls=":",
+        [_share(frame, p) for p in front], [p.harm for p in front], where="post", color=DROPPED, ls=":",
         label="Pareto front",
     )  # fmt: skip
     if frame.point is not None:
         axes.plot(
             _share(frame, frame.point),
-            frame.point.perplexity_ratio,
+            frame.point.harm,
             "D",
             mfc="none",
             mec=NOW,
@@ -54,8 +54,8 @@ def _trade_off(axes: Axes, frame: Frame) -> None:
             mew=2,
             label="now",
         )
-    axes.axhline(1, color=DROPPED, lw=1)
-    axes.set(xlabel="bytes stored, % of the dense model", ylabel="perplexity ÷ dense", title="Accuracy against size")
+    axes.axhline(frame.dense_harm, color=DROPPED, lw=1)
+    axes.set(xlabel="bytes stored, % of the dense model", ylabel=frame.harm_told, title="Accuracy against size")
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     ticks = log_ticks(float(low), float(high))
@@ -71,9 +71,10 @@ def _share(frame: Frame, point: Point) -> float:
 def _heatmap(figure: Figure, axes: Axes, frame: Frame) -> None:
     image = axes.imshow(frame.heatmap(), cmap="cividis", norm=LogNorm(FLOOR, 1), aspect="auto")
     chosen = next(layer for layer in frame.layers if layer.name == frame.selected)
-    axes.plot(chosen.block, frame.kinds.index(chosen.kind), "s", mfc="none", mec=NOW, ms=16, mew=2)
+    if chosen.block is not None:  # a token table is in no block
+        axes.plot(chosen.block, frame.block_kinds.index(chosen.kind), "s", mfc="none", mec=NOW, ms=16, mew=2)
     axes.set(xlabel="block", title="Discarded weight", xticks=range(frame.n_blocks))
-    axes.set_yticks(range(len(frame.kinds)), frame.kinds)
+    axes.set_yticks(range(len(frame.block_kinds)), frame.block_kinds)
     figure.colorbar(image, ax=axes, shrink=0.9)
 
 

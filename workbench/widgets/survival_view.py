@@ -171,8 +171,7 @@ class SurvivalView(widgets.VBox):
             else:
                 self.table.caption = _caption(table)
                 self.table.groups = [
-                    {"label": f"block {block}", "span": len(list(own))}
-                    for block, own in groupby(table.matrices, key=lambda name: name.split(".")[1])
+                    {"label": place, "span": len(list(own))} for place, own in groupby(table.matrices, key=_place_told)
                 ]
                 self.table.columns = [
                     {"label": matrix.rsplit(".", 1)[1], "note": str(full), "title": f"{matrix}, full bond {full}"}
@@ -188,6 +187,12 @@ class SurvivalView(widgets.VBox):
             self.table.selected = []
         else:
             self.table.selected = [table.heads.index(lab.head), table.matrices.index(lab.matrix)]
+
+
+def _place_told(matrix: str) -> str:
+    """Where a matrix stands: `block 3`, or `embed` of the token table."""
+    place, rest = matrix.split(".", 1)
+    return f"block {rest.split('.')[0]}" if place == "blocks" else place
 
 
 def _head_told(lab: SurvivalLab, head: Head) -> str:

@@ -18,6 +18,7 @@ from workbench.decompose.operator import TrainOperator
 from workbench.decompose.permutation_search import permuted_kronecker
 from workbench.decompose.permuted import Permuted, permuted_metric
 from workbench.decompose.refit import refitted
+from workbench.transformer.tables import TABLE_KINDS
 
 LONG, SHORT = 4, 2  # a block's sizes on the longer and on the shorter side of the weight
 LARGEST_BLOCK = 16  # on a side whose size these do not divide
@@ -68,10 +69,22 @@ def small_blocks(out_features: int, in_features: int) -> TwoDims:
     return (out_features // p, p), (in_features // j, j)
 
 
+def row_blocks(out_features: int, in_features: int) -> TwoDims:
+    """Outputs (v, 1) and inputs (d/4, 4), for a table of tokens: blocks of one row and four columns.
+
+    TQCompressor halves the columns of its embedding twice, v × d/4 ⊗ 1 × 2 ⊗ 1 × 2, and keeps one product, a quarter of
+    the numbers; a block of 1 × 4 can be any product of two of 1 × 2. No size of a vocabulary stands in its way. A width
+    that 4 does not divide takes its nearest divisor up to 16; if it has none the blocks are columns, and the sum is a
+    low-rank pair.
+    """
+    j = _nearest_divisor(in_features, LONG)
+    return ((1, out_features), (in_features, 1)) if j == 1 else ((out_features, 1), (in_features // j, j))
+
+
 def _dims(recipe: Recipe, weight: Float[Tensor, "out in"], place: Place) -> TwoDims:
     outs, ins = recipe.dims_of(place.kind)
     if outs is None or ins is None:
-        return small_blocks(*weight.shape)
+        return (row_blocks if place.kind in TABLE_KINDS else small_blocks)(*weight.shape)
     if len(outs) != 2 or len(ins) != 2:
         raise ValueError(
             f"a Kronecker product of {place.kind} has two sites, not outputs {outs} and inputs {ins}; use mpo for more."

@@ -16,8 +16,9 @@ READS_HEADS = ("W_O",)
 def decompose(recipe: Recipe, weight: Float[Tensor, "out in"], metric: Metric, place: Place) -> HeadTucker | LowRank:
     """An attention matrix as stacked heads; any other, which has none, as a low-rank pair (both nested).
 
-    TensorLLM too leaves the matrices of the MLP to other methods. Raises ValueError for a metric other than the plain
-    one: the moments of all heads together do not split into one of a head and one of the model's axis.
+    TensorLLM too leaves the matrices of the MLP, and the token table, to other methods. Raises ValueError for a metric
+    other than the plain one: the moments of all heads together do not split into one of a head and one of the model's
+    axis.
     """
     if metric.inputs is not None or metric.outputs is not None:
         raise ValueError(f"stacked heads are cut in the plain metric, not in one of the {metric.norm} norm.")
