@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from workbench.born.bond_descent import BondProblem
-from workbench.born.digits import digits
 from workbench.born.gradient_fit import FitRecipe, fit
 from workbench.born.learning import Learning, Round
 from workbench.born.likelihood import likelihood
@@ -48,24 +47,6 @@ def test_sweeps_from_one_shot_bonds_stop_at_the_cap():
     learning = sweep(bars_and_stripes(3, 3).strings, SweepRecipe(max_bond=3, rounds=4))
     assert max(learning.finish().train.bonds) == 3
     assert learning.report.best > math.log(14) + 0.1
-
-
-def test_digits_held_out_are_said_with_less_than_18_3_nats():
-    images = digits()
-    assert (images.train.shape, images.test.shape) == ((1437, 64), (360, 64))
-    assert {*images.train.unique().tolist()} == {0, 1}
-    learning = sweep(images.train, SweepRecipe(rounds=7), images.test)
-    machine = learning.finish()
-    assert max(machine.train.bonds) == 16
-    assert learning.report.best <= 18.3
-    assert likelihood(machine, images.test).nll == pytest.approx(learning.report.best)
-
-
-def test_the_digits_are_split_anew_by_another_seed():
-    first, other = digits(), digits(seed=4)
-    both = [torch.cat([split.train, split.test]) for split in (first, other)]
-    assert not torch.equal(both[0], both[1])
-    assert torch.equal(torch.unique(both[0], dim=0), torch.unique(both[1], dim=0))
 
 
 def test_repeated_samples_weigh_as_often_as_they_come():
@@ -156,20 +137,21 @@ def test_a_run_left_and_resumed_from_its_checkpoint_is_the_undisturbed_one(begun
 
 
 @WAYS
-def test_a_run_interrupted_in_the_middle_of_a_round_goes_on_as_if_it_had_not_been(begun):
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_run_interrupted_in_the_middle_of_a_round_goes_on_as_if_it_had_not_been(begun, number):
     whole, torn, heard = begun(), begun(), []
     whole.finish()
 
     def interrupt(what: str, done: int, total: int) -> None:
         heard.append((what, done, total))
-        if (what, done) == ("round 3", 2):
+        if (what, done) == (f"round {number}", 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         torn.finish(interrupt)
-    assert len(torn.curve) == 2
-    assert [done for what, done, _ in heard if what == "round 1"] == list(range(1, heard[0][2] + 1))
-    torn.finish()
+    assert len(torn.curve) == number - 1
+    torn.finish(lambda *told: heard.append(told))
+    assert [done for what, done, _ in heard if what == "round 4"] == list(range(1, heard[0][2] + 1))
     assert_same_run(torn, whole)
 
 
@@ -325,12 +307,6 @@ def test_a_start_that_excludes_samples_is_refused_with_the_share_lost():
         sweep(samples, start=single)
     with pytest.raises(ValueError, match=r"the start excludes 25\.00% of the samples, and has no slope there"):
         fit(single, samples)
-
-
-def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match="come with scikit-learn, which is not installed: pip install scikit-learn"):
-        digits()
 
 
 def test_a_round_is_written_as_plain_numbers(tmp_path):

@@ -163,6 +163,18 @@ def test_the_gradient_is_the_slope_of_the_mean_log_likelihood(kind):
         assert (ahead - behind) / (2 * step) == pytest.approx(float((gradient * way).sum()), rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("kind", [BornMachine, NonNegativeTrain, PurifiedTrain])
+def test_a_gradient_along_many_sites_is_right_where_rows_were_scaled_on_the_way(kind):
+    model = kind.random([2] * 30, 3, torch.Generator().manual_seed(2))
+    x, site, step = model.sample(5, torch.Generator().manual_seed(0)), 3, 1e-6
+    parameters, gradient = list(model.parameters()), model.gradient(x)[site]
+    ahead, behind = (
+        float(model.with_parameters(moved_by(parameters, site, sign * step * gradient)).log_prob(x).mean())
+        for sign in (1, -1)
+    )
+    assert (ahead - behind) / (2 * step) == pytest.approx(float(gradient.square().sum()), rel=1e-5)
+
+
 def moved_by(parameters: list[Tensor], site: int, change: Tensor) -> list[Tensor]:
     return [part + change if k == site else part for k, part in enumerate(parameters)]
 

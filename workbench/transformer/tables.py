@@ -62,7 +62,7 @@ def table_matrices(model: nn.Module, which: str) -> dict[str, BlockMatrix]:
         return {_EMBED: BlockMatrix(_EMBED, lookup, embedding, head_dim, lookup)}
     if type(unembedding) is not nn.Linear:
         raise ValueError(
-            f"{head} of {type(model).__name__}, of kind {type(unembedding).__name__}, is no linear layer; give the bond "
+            f"{head} of {type(model).__name__}, of kind {type(unembedding).__name__}, is no linear layer; give a bond "
             "to the input table alone, or leave the table whole."
         )
     if is_tied(model):
