@@ -139,3 +139,17 @@ def test_the_still_picture_is_drawn_from_the_same_frame(view):
     labels = [label.get_window_extent() for label in trade.get_yticklabels()]
     assert len(labels) >= 2
     assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(labels)), "labels run into each other"
+
+
+def test_the_token_table_is_given_a_bond_and_taken_from_it(view):
+    view.table.value = "both"
+    assert view.lab.recipe.table == "both"
+    assert view.selected.options[-1] == "embed.W_E"
+    view.selected.value = "embed.W_E"
+    view.bond.value = 3
+    assert view.lab.bond["embed.W_E"] == 3
+    assert "block matrices and table kept" in view.numbers.value
+    view.table.value = "whole"
+    assert view.selected.value in view.lab.layers
+    assert "embed.W_E" not in view.selected.options
+    view.settle(60)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.born.density_step import Step, step_of
+from workbench.born.environments import picked
 from workbench.born.machine import BornMachine
 
 
@@ -56,7 +57,7 @@ def one_pass(
         step = step_of(site, summed, max_bond, environments, samples)
         cores.append(step.kept.reshape(environments.shape[1], symbols, -1))
         steps.append(step)
-        environments = _moved(environments, cores[-1], samples[:, site])
+        environments = picked(torch.tensordot(environments, cores[-1], dims=1), samples[:, site])
     whole = samples.new_zeros(len(samples))
     cores.append(_summed(environments, samples[:, -1], whole, symbols).reshape(-1, symbols, 1))
     return OnePass(BornMachine.from_cores(cores), tuple(steps))
@@ -131,10 +132,3 @@ def _summed(
     sums = environments.new_zeros(n_groups * n_symbols, environments.shape[1])
     sums.index_add_(0, group * n_symbols + symbols, environments)
     return sums.reshape(n_groups, n_symbols, -1).transpose(1, 2).flatten(1)
-
-
-def _moved(
-    environments: Float[Tensor, "n left"], core: Float[Tensor, "left site right"], symbols: Int[Tensor, " n"]
-) -> Float[Tensor, "n right"]:
-    branches = torch.tensordot(environments, core, dims=1)  # (n, site, right)
-    return branches[torch.arange(len(branches), device=branches.device), symbols]

@@ -109,11 +109,10 @@ class Weights(ABC):
 
     def _drawn(self, n: int, ends: Sequence[Tensor], generator: torch.Generator) -> Int[Tensor, "n sites"]:
         rows, drawn = self.cores[0].new_ones(n, 1), []
-        each = torch.arange(n, device=rows.device)
         for core, end in zip(self.cores, ends, strict=True):
             branches = (rows @ core.flatten(1)).reshape(n, -1, core.shape[3])  # (n, site hidden, right)
             choices = draw(self.masses(branches, end).clamp_min(0), generator)
-            rows, _ = scaled(branches[each, choices])
+            rows, _ = scaled(picked(branches, choices))
             drawn.append(choices.div(core.shape[2], rounding_mode="floor"))
         return torch.stack(drawn, 1)
 
@@ -205,7 +204,9 @@ def log_sizes(
 
 def picked(branches: Float[Tensor, "n site *rest"], symbols: Int[Tensor, " n"]) -> Float[Tensor, "n *rest"]:
     """Of every row its branch by one symbol."""
-    return branches[torch.arange(len(branches), device=branches.device), symbols]
+    n, n_symbols = branches.shape[:2]
+    places = torch.arange(0, n * n_symbols, n_symbols, device=branches.device) + symbols
+    return branches.flatten(0, 1).index_select(0, places)  # a third of the time of indexing both axes
 
 
 def scaled(environments: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, " n"]]:

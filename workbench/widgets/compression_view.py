@@ -13,6 +13,7 @@ import ipywidgets as widgets
 from workbench.compress.budget import BUDGETS
 from workbench.compress.recipe import METHODS, METRICS, OPTIONS, Recipe
 from workbench.explore.compression_lab import CompressionLab
+from workbench.transformer.tables import TABLES
 from workbench.widgets.charts import apply_theme, draw, figures
 from workbench.widgets.colours import DARK, LIGHT
 from workbench.widgets.latest import Latest
@@ -91,6 +92,9 @@ class CompressionView(widgets.VBox):
         self.budget = widgets.Dropdown(
             options=BUDGETS, value=lab.budget, description="Budget", layout=widgets.Layout(width="16em")
         )
+        self.table = widgets.Dropdown(
+            options=TABLES, value=lab.recipe.table, description="Token table", layout=widgets.Layout(width="16em")
+        )
         self.repairs = RepairControls(lab, self._repaired)
         self.progress = widgets.IntProgress(description="ready", layout=widgets.Layout(width="16em"))
         self.reset = widgets.Button(description="Reset", tooltip="Every bond full again")
@@ -114,7 +118,7 @@ class CompressionView(widgets.VBox):
         row = widgets.Layout(flex_flow="row wrap")
         return [
             widgets.Box([self.method, self.metric, self.sites, self.gauge, self.progress], layout=row),
-            widgets.Box([self.kept, self.budget], layout=row),
+            widgets.Box([self.kept, self.budget, self.table], layout=row),
             widgets.Box([per_kind, one_matrix, beyond], layout=row),
             widgets.Box([self.reset, self.copy, self.directory, self.export], layout=row),
             self.code,
@@ -127,7 +131,7 @@ class CompressionView(widgets.VBox):
         self.bond.observe(self._bond_moved, "value")
         self.selected.observe(self._matrix_chosen, "value")
         self.method.observe(self._method_changed, "value")
-        for picker in (self.metric, self.sites, self.gauge):
+        for picker in (self.metric, self.sites, self.gauge, self.table):
             picker.observe(lambda change: self._recipe_changed(), "value")
         self.budget.observe(self._budget_changed, "value")
         self.passages.prompt.observe(lambda change: self._estimates.restart(), "value")
@@ -189,9 +193,10 @@ class CompressionView(widgets.VBox):
         kept, method = self.kept.value, self.method.value
         sites = self.sites.value if "sites" in OPTIONS[method] else 2
         gauge = self.gauge.value and "gauge_fixed" in OPTIONS[method]
-        table = self.lab.recipe.table if self.lab.recipe else "whole"
-        recipe = Recipe(method, self.metric.value, sites, gauge_fixed=gauge, table=table)
+        recipe = Recipe(method, self.metric.value, sites, gauge_fixed=gauge, table=self.table.value)
         self.lab.decompose(recipe, progress=self._progressed)
+        if list(self.selected.options) != list(self.lab.layers):  # the table's matrices come and go
+            self.selected.options = list(self.lab.layers)
         self._cut(kept)
 
     def _budget_changed(self, change: dict) -> None:
@@ -232,7 +237,7 @@ class CompressionView(widgets.VBox):
         frame = self.lab.frame(self.selected.value)
         layer = next(layer for layer in frame.layers if layer.name == frame.selected)
         values = {self.kept: frame.sizes.kept, self.bond: layer.bond}
-        values |= {slider: frame.kept_of(kind) for kind, slider in self.kinds.items()}
+        values |= {slider: frame.kept_of(kind) for kind, slider in self.kinds.items() if kind in frame.kinds}
         was, self._quiet = self._quiet, True
         self.bond.max = max(layer.full_bond, self.bond.value)
         for slider, value in values.items():
