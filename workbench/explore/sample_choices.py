@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.born.counts import AffineCode, Counted
 from workbench.born.density_pass import one_pass
 from workbench.born.machine import BornMachine
+from workbench.born.two_site import SweepRecipe, sweep
 from workbench.explore.sample_complexity import Learned, Learner
 from workbench.explore.sample_explorer import Family
 from workbench.transformer.string_gpt import StringGPTRecipe, learn_strings
@@ -41,10 +42,11 @@ def usual_families() -> tuple[Family, ...]:
 
 
 def usual_learners() -> tuple[Learner, ...]:
-    """The one-pass method, a GPT, and two learners without a model."""
+    """The one-pass method, sweeps of a Born machine, a GPT, and two learners without a model."""
     return (
         one_pass_learner(2),
         one_pass_learner(8),
+        sweep_learner(4),
         gpt_learner(StringGPTRecipe()),
         Learner("counts", lambda samples, n_symbols, seed: Counted.of(samples)),
         Learner("linear code", lambda samples, n_symbols, seed: AffineCode.of(samples)),
@@ -60,6 +62,17 @@ def one_pass_learner(max_bond: int, distinct: bool = False) -> Learner:
 
     name = f"one pass, bond {max_bond}{', different strings' if distinct else ''}"
     return Learner(name, learn, distinct)
+
+
+def sweep_learner(max_bond: int) -> Learner:
+    """Two-site sweeps up to a bond; a fifth of the samples, held out, chooses the round that is kept."""
+
+    def learn(samples: Int[Tensor, "n sites"], n_symbols: int, seed: int) -> BornMachine:
+        held_out = max(1, len(samples) // 5)
+        recipe = SweepRecipe(max_bond=max_bond, rounds=12, patience=3, symbols=n_symbols, seed=seed)
+        return sweep(samples[held_out:], recipe, samples[:held_out]).finish()
+
+    return Learner(f"sweeps, bond {max_bond}", learn)
 
 
 def gpt_learner(recipe: StringGPTRecipe) -> Learner:

@@ -33,13 +33,8 @@ def samples_still(frames: Sequence[SampleFrame], learners: Sequence[str] | None 
             LEARNER_SHAPES[place % len(LEARNER_SHAPES)].matplotlib,
         )
     first = frames[0]
-    axes.axhline(1.0, color=DROPPED, lw=1)
-    axes.axhline(first.target, color=DROPPED, lw=1, ls="--")
-    axes.annotate("the truth", (0.995, 1.0), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    axes.annotate(
-        f"{first.target:.0%} wanted", (0.995, first.target), xycoords=("axes fraction", "data"), ha="right", va="top",
-        fontsize=8,
-    )  # fmt: skip
+    axes.axhline(1.0, color=DROPPED, lw=1, label="the truth")
+    axes.axhline(first.target, color=DROPPED, lw=1, ls="--", label=f"{first.target:.0%}, wanted")
     sizes = [size for frame in frames for size in frame.sizes]
     axes.set(xscale="log", ylim=(-0.02, 1.07), xlabel="samples", ylabel=f"quality: {first.metric}")
     if sizes:
