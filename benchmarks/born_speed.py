@@ -8,12 +8,11 @@ them), and as a batched sweep over its tensors, which is ours.
 import json
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 
 import torch
+from peer_layers import in_turn
 from speed import RESULTS, Row, row
 from torch import Tensor
 
@@ -25,18 +24,6 @@ from workbench.truth.strings import numbered_strings
 from workbench.whole_files import write_json
 
 BOND, BATCH, REPEATS, FEW = 16, 128, 5, 40
-
-
-def in_turn(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each, after one round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(REPEATS + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(own) for name, own in seconds.items()}
 
 
 def with_tensorkrowch(cores: list[Tensor], onehot: Tensor) -> tuple[Callable[[], Tensor], Callable[[], None]]:
@@ -67,6 +54,7 @@ def with_tensorkrowch(cores: list[Tensor], onehot: Tensor) -> tuple[Callable[[],
         with torch.no_grad():
             return scored(onehot, inline_input=True, inline_mats=True).flatten()
 
+    @torch.enable_grad()
     def epoch() -> None:
         for rows in torch.randperm(len(onehot)).split(BATCH):
             said = learning(onehot[rows], inline_input=True, inline_mats=True).flatten()
@@ -110,15 +98,16 @@ def main() -> None:
     one_by_one, swept = with_quimb(cores, strings)
     agree = max(float((2 * amplitudes.abs().log() - ours).abs().max()) for amplitudes in (krowch(), swept()))
     run = fit(machine, strings, FitRecipe(rounds=10_000, batch=BATCH, patience=10_000)).run()
-    seconds = in_turn(
-        {"ours": lambda: machine.log_prob(strings), "tensorkrowch": krowch, "quimb": one_by_one, "swept": swept}
-    )
+    scored = {"ours": lambda: machine.log_prob(strings), "tensorkrowch": krowch, "quimb": one_by_one, "swept": swept}
+    seconds = in_turn(scored, REPEATS)
     seconds["quimb"] *= len(strings) / FEW
-    epochs = in_turn({"ours": lambda: next(run), "tensorkrowch": epoch})
+    epochs = in_turn({"ours": torch.enable_grad()(lambda: next(run)), "tensorkrowch": epoch}, REPEATS)
     even = numbered_strings(torch.arange(2**16), 16, 2)
     even = drawn_share(even[even.sum(1) % 2 == 0], 0.2, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
-    alone = in_turn({"one pass": lambda: one_pass(even, 2), "sample": lambda: machine.sample(10_000, generator)})
+    alone = in_turn(
+        {"one pass": lambda: one_pass(even, 2), "sample": lambda: machine.sample(10_000, generator)}, REPEATS
+    )
     what = f"log_prob of {len(strings):,} strings of 64 sites, bond {BOND}, against"
     rows: list[Row] = [
         row(f"{what} tensorkrowch", seconds["tensorkrowch"] / seconds["ours"], 3, "times faster", True),

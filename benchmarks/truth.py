@@ -19,14 +19,14 @@ from jaxtyping import Int
 from torch import Tensor
 from truth_charts import chart
 
-from workbench.born.density_pass import OnePass, drawn_share, one_pass
+from workbench.born.density_pass import drawn_share, one_pass
 from workbench.born.digits import digits
 from workbench.born.likelihood import likelihood
 from workbench.born.machine import BornMachine
 from workbench.born.parity_theory import expected_overlap, expected_samples
 from workbench.born.two_site import SweepRecipe, sweep
 from workbench.transformer.string_gpt import learn_strings
-from workbench.truth.enumerated import table_of
+from workbench.truth.enumerated import log_table
 from workbench.truth.ground_state import ground_state
 from workbench.truth.hamiltonian import transverse_ising
 from workbench.truth.images import bars_and_stripes
@@ -48,16 +48,10 @@ def even_strings(n_sites: int) -> Int[Tensor, "n sites"]:
     return every[every.sum(1) % 2 == 0]
 
 
-def learned_parity(n_sites: int, strings: Int[Tensor, "n sites"], n: int, seed: int) -> tuple[OnePass, float]:
-    """One pass of bond 2 on `n` different strings of even parity, and its overlap with the truth."""
-    order = torch.randperm(len(strings), generator=torch.Generator().manual_seed(seed))
-    found = one_pass(strings[order[:n]], 2)
-    return found, found.machine.overlap(BornMachine(even_parity(n_sites).mps())).value
-
-
 def parity(n_sites: int = 16, shuffles: int = 10) -> Iterator[Row]:
     """The overlap with even parity after one pass on a share of its strings; failures are runs that drop a sector."""
     strings, target = even_strings(n_sites), (n_sites - 1) * math.log(2)
+    truth = BornMachine(even_parity(n_sites).mps())
     for fraction in FRACTIONS:
         n, overlaps, divergences, failures, seconds = 0, [], [], 0, []
         for seed in range(shuffles):
@@ -65,7 +59,7 @@ def parity(n_sites: int = 16, shuffles: int = 10) -> Iterator[Row]:
             n, start = len(chosen), time.perf_counter()
             found = one_pass(chosen, 2)
             seconds.append(time.perf_counter() - start)
-            overlaps.append(found.machine.overlap(BornMachine(even_parity(n_sites).mps())).value)
+            overlaps.append(found.machine.overlap(truth).value)
             failures += found.failure is not None
             divergences.append(likelihood(found.machine, strings).nll - target)
         yield {
@@ -80,10 +74,12 @@ def needed(repeats: int = 31) -> Iterator[Row]:
     """Different strings of even parity that one pass of bond 2 needs for a median overlap of 0.9, by size."""
     for n_sites in (8, 10, 12, 14, 16, 18, 20):
         strings, theory = even_strings(n_sites), expected_samples(n_sites, 0.9)
+        truth = BornMachine(even_parity(n_sites).mps())
         n, median = round(theory / STEP**4), 0.0
         while median < 0.9:
             n = math.ceil(n * STEP)
-            median = statistics.median(learned_parity(n_sites, strings, n, seed)[1] for seed in range(repeats))
+            orders = (torch.randperm(len(strings), generator=torch.Generator().manual_seed(k)) for k in range(repeats))
+            median = statistics.median(one_pass(strings[own[:n]], 2).machine.overlap(truth).value for own in orders)
         yield {"n_sites": n_sites, "n": n, "median": median, "theory": theory, "repeats": repeats}
 
 
@@ -124,7 +120,7 @@ def crossover(n_sites: int = 12, seeds: int = 3) -> Iterator[Row]:
     A fifth of the samples is held out of the sweeps, and chooses the round that is kept.
     """
     source = ground_state(transverse_ising(n_sites, 1.0))
-    truth, middle = table_of(source).log(), n_sites // 2 - 1
+    truth, middle = log_table(source, 2, n_sites), n_sites // 2 - 1
     exact = source.mps().spectra[middle].entropy()
     for n in (200, 1_000, 5_000, 20_000):
         for seed in range(seeds):
@@ -133,14 +129,14 @@ def crossover(n_sites: int = 12, seeds: int = 3) -> Iterator[Row]:
             for max_bond in (2, 4, 8):
                 run = sweep(training, SweepRecipe(max_bond=max_bond, rounds=12, patience=3, seed=seed), held_out)
                 machine = run.finish()
-                found = scores(truth, _all_logs(machine.log_prob, n_sites))
+                found = scores(truth, log_table(machine, 2, n_sites))
                 entropy = machine.train.spectra[middle].entropy()
                 yield _crossing_row(f"bond {max_bond}", n, seed, found, entropy - exact, run.report.seconds)
             if seed == 0:
                 start = time.perf_counter()
                 model = learn_strings(samples, 2)
                 seconds = time.perf_counter() - start
-                log_q = _all_logs(model.log_prob, n_sites)
+                log_q = log_table(model, 2, n_sites)
                 halves = torch.linalg.svdvals((log_q / 2).exp().reshape(2 ** (middle + 1), -1)).square()
                 entropy = float(torch.special.entr(halves / halves.sum()).sum())
                 yield _crossing_row("GPT", n, seed, scores(truth, log_q), entropy - exact, seconds)
@@ -152,10 +148,6 @@ def _crossing_row(model: str, n: int, seed: int, found: Scores, excess: float, s
         "model": model, "n": n, "seed": seed, "kl": kl, "lost_mass": found.lost_mass, "overlap": found.overlap,
         "excess_entropy": excess, "seconds": seconds,
     }  # fmt: skip
-
-
-def _all_logs(log_prob: Callable[[Tensor], Tensor], n_sites: int) -> Tensor:
-    return log_prob(numbered_strings(torch.arange(2**n_sites), n_sites, 2)).double().reshape([2] * n_sites)
 
 
 def claims(parts: dict[str, list[dict]]) -> list[Row]:

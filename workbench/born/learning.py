@@ -43,7 +43,7 @@ class LearningRecipe(Protocol):
 
 
 @runtime_checkable
-class Learner(Protocol[Model]):
+class Rounds(Protocol[Model]):
     """What takes the rounds: its state is `numbers` alone, so that loading them gives the same rounds again."""
 
     @property
@@ -112,7 +112,7 @@ class Learning(Generic[Model]):
 
     def __init__(
         self,
-        learner: Learner[Model],
+        learner: Rounds[Model],
         samples: Int[Tensor, "n sites"],
         held_out: Int[Tensor, "m _"] | None = None,
         checkpoint: str | Path | None = None,

@@ -46,5 +46,6 @@ def default_truth(lm: LanguageModel) -> Truth | None:
 
 def speaks_known_language(lm: LanguageModel) -> bool:
     """Whether the model's tokens are the words of the English that is known, and a text begins with its stop."""
-    words = lm.tokenizer.convert_ids_to_tokens(list(range(len(lm.tokenizer))))
-    return tuple(words) == english().alphabet and lm.tokenizer.bos_token == STOP
+    if lm.tokenizer.bos_token != STOP:
+        return False
+    return tuple(lm.tokenizer.convert_ids_to_tokens(list(range(len(lm.tokenizer))))) == english().alphabet

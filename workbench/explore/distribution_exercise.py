@@ -1,6 +1,5 @@
 """Exercises in writing down a distribution: an answer is right if it gives every string the wanted probability."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,9 +8,10 @@ from torch import Tensor
 
 from workbench.born.machine import BornMachine
 from workbench.explore.exercise import Grade
-from workbench.truth.enumerated import table_of
+from workbench.truth.enumerated import log_table, table_of
 from workbench.truth.scores import scores
 from workbench.truth.source import Source
+from workbench.truth.strings import numbered_strings
 
 _RIGHT = 1e-9  # of the total variation
 
@@ -49,7 +49,8 @@ class DistributionExercise:
         """ln of what the answer gives all strings, and its bonds if it is a train."""
         shape = self._table.shape
         if callable(answer):
-            given = [float(answer(torch.tensor(string))) for string in _strings(shape)]
+            strings = numbered_strings(torch.arange(self._table.numel()), len(shape), len(self.wanted.alphabet))
+            given = [float(answer(string)) for string in strings]
             if min(given) < 0:
                 raise ValueError(f"a string is given {min(given):.3g}; a probability is 0 or more.")
             return torch.tensor(given, dtype=torch.float64).log().reshape(shape), None
@@ -60,9 +61,4 @@ class DistributionExercise:
             raise ValueError(
                 f"strings of {len(shape)} sites of {shape[0]} symbols are wanted, and these cores have {machine.shape}."
             )
-        table = machine.log_prob(torch.tensor(_strings(shape))).reshape(shape)
-        return table, tuple([core.shape[0] for core in cores[1:]])
-
-
-def _strings(shape: torch.Size) -> list[list[int]]:
-    return torch.cartesian_prod(*(torch.arange(size) for size in shape)).reshape(math.prod(shape), -1).tolist()
+        return log_table(machine, shape[0], len(shape)), tuple([core.shape[0] for core in cores[1:]])

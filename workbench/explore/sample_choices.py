@@ -11,9 +11,9 @@ from workbench.born.counts import AffineCode, Counted
 from workbench.born.density_pass import one_pass
 from workbench.born.machine import BornMachine
 from workbench.born.two_site import SweepRecipe, sweep
-from workbench.explore.sample_complexity import Learned, Learner
+from workbench.explore.sample_complexity import Learner
 from workbench.explore.sample_explorer import Family
-from workbench.transformer.string_gpt import StringGPTRecipe, learn_strings
+from workbench.transformer.string_gpt import StringGPT, StringGPTRecipe, learn_strings
 from workbench.truth.ground_state import ground_state
 from workbench.truth.hamiltonian import transverse_ising
 from workbench.truth.images import bars_and_stripes
@@ -78,7 +78,7 @@ def sweep_learner(max_bond: int) -> Learner:
 def gpt_learner(recipe: StringGPTRecipe) -> Learner:
     """A GPT by a recipe, whose seed is that of the samples."""
 
-    def learn(samples: Int[Tensor, "n sites"], n_symbols: int, seed: int) -> Learned:
+    def learn(samples: Int[Tensor, "n sites"], n_symbols: int, seed: int) -> StringGPT:
         return learn_strings(samples, n_symbols, replace(recipe, seed=seed))
 
     usual = StringGPTRecipe()

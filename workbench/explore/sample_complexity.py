@@ -6,30 +6,23 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.born.likelihood import Probable
 from workbench.explore.progress import Progress, shown
 from workbench.explore.sample_frame import QUALITIES, SampleFrame, SamplePoint
+from workbench.truth.enumerated import log_table
 from workbench.truth.scores import scores
 from workbench.truth.source import Source
-from workbench.truth.strings import check_enumerable, numbered_strings
+from workbench.truth.strings import check_enumerable, numbered_strings, table_entropy
 from workbench.whole_files import write_json
 
 MOST_SCORED = 2**20  # strings of which both tables are made for every point
-
-
-@runtime_checkable  # annotations are checked in the tests
-class Learned(Protocol):
-    """What a learner makes of samples."""
-
-    def log_prob(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, " n"]:
-        """ln of the probability of each string, nats."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Learner:
     """
 
     name: str
-    learn: Callable[[Int[Tensor, "n sites"], int, int], Learned]
+    learn: Callable[[Int[Tensor, "n sites"], int, int], Probable]
     distinct: bool = False
 
 
@@ -57,7 +50,7 @@ class SampleLab:
         cache: str | Path | None = None,
     ) -> None:  # fmt: skip
         remedy = "a point compares both distributions on all of them: give fewer sites"
-        self.n_strings = check_enumerable(len(source.alphabet), source.n_sites, remedy, MOST_SCORED)
+        check_enumerable(len(source.alphabet), source.n_sites, remedy, MOST_SCORED)
         self.source, self.learner, self.seeds = source, learner, tuple(seeds)
         self.sizes = usual_sizes(source.n_sites) if sizes is None else tuple(sizes)
         if not self.sizes or min(self.sizes) < 1 or not self.seeds:
@@ -65,8 +58,6 @@ class SampleLab:
         self.metric, self.target = "overlap", 0.9
         self._file = None if cache is None else Path(cache) / f"{_digest(self._key)}.json"
         self._points: dict[tuple[int, int], SamplePoint] = _kept(self._file, self._key)
-        self._strings: Int[Tensor, "strings sites"] | None = None
-        self._log_p: Float[Tensor, " strings"] | None = None
 
     def ask(self, metric: str | None = None, target: float | None = None) -> None:
         """Chooses the metric and the quality wanted, between 0 and 1. Nothing is measured anew."""
@@ -79,7 +70,7 @@ class SampleLab:
     @property
     def wanted(self) -> tuple[tuple[int, int], ...]:
         """Sizes and seeds of all points; of different strings there are no more than the support has."""
-        most = int(self._tables()[1].isfinite().sum()) if self.learner.distinct else max(self.sizes)
+        most = len(self._possible) if self.learner.distinct else max(self.sizes)
         return tuple([(n, seed) for seed in self.seeds for n in self.sizes if n <= most])
 
     def steps(self) -> Iterator[SampleFrame]:
@@ -110,30 +101,29 @@ class SampleLab:
         generator = torch.Generator().manual_seed(seed)
         if not self.learner.distinct:
             return self.source.sample(n, generator)
-        possible = self._tables()[1].isfinite().nonzero()[:, 0]
-        chosen = possible[torch.randperm(len(possible), generator=generator)[:n]]
+        chosen = self._possible[torch.randperm(len(self._possible), generator=generator)[:n]]
         return numbered_strings(chosen, self.source.n_sites, len(self.source.alphabet))
 
-    @property
-    def _entropy(self) -> float:
-        return float(torch.special.entr(self._tables()[1].exp()).sum())
+    @cached_property
+    def _log_p(self) -> Float[Tensor, "*symbols"]:
+        """The truth, asked for once."""
+        return log_table(self.source, len(self.source.alphabet), self.source.n_sites)
 
-    def _tables(self) -> tuple[Tensor, Tensor]:
-        """All strings, and ln p of each."""
-        if self._strings is None or self._log_p is None:
-            numbers = torch.arange(self.n_strings)
-            self._strings = numbered_strings(numbers, self.source.n_sites, len(self.source.alphabet))
-            self._log_p = self.source.log_prob(self._strings)
-        return self._strings, self._log_p
+    @cached_property
+    def _possible(self) -> Int[Tensor, " support"]:
+        """The numbers of the strings that can come."""
+        return self._log_p.flatten().isfinite().nonzero()[:, 0]
+
+    @cached_property
+    def _entropy(self) -> float:
+        return table_entropy(self._log_p.exp())
 
     def _measured(self, n: int, seed: int) -> SamplePoint:
-        strings, log_p = self._tables()
-        start = time.perf_counter()
-        learned = self.learner.learn(self.samples(n, seed), len(self.source.alphabet), seed)
+        samples, start = self.samples(n, seed), time.perf_counter()
+        learned = self.learner.learn(samples, len(self.source.alphabet), seed)
         seconds = time.perf_counter() - start
-        shape = [len(self.source.alphabet)] * self.source.n_sites
-        found = scores(log_p.reshape(shape), learned.log_prob(strings).double().reshape(shape))
-        return SamplePoint(n, seed, found, seconds)
+        log_q = log_table(learned, len(self.source.alphabet), self.source.n_sites)
+        return SamplePoint(n, seed, scores(self._log_p, log_q), seconds)
 
     @property
     def _key(self) -> dict:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.born.likelihood import Probable
 from workbench.decompose.exact import check_finite
 from workbench.decompose.train import TensorTrain
 from workbench.truth.amplitudes import MOST_DECOMPOSED, state_train
@@ -17,6 +18,7 @@ from workbench.truth.strings import (
     check_enumerable,
     check_sites,
     check_strings,
+    draw_many,
     numbered_strings,
     string_numbers,
     table_entropy,
@@ -32,10 +34,18 @@ def table_of(source: Source) -> Float[Tensor, "*symbols"]:
     Raises ValueError above 2^24 strings. Cost: as many rows of `log_prob`.
     """
     symbols, sites = len(source.alphabet), source.n_sites
-    size = check_enumerable(symbols, sites, "give fewer sites, or ask for the marginal of a few")
-    parts = torch.arange(size).split(_ROWS)
-    log_p = torch.cat([source.log_prob(numbered_strings(numbers, sites, symbols)) for numbers in parts])
-    return log_p.exp().reshape([symbols] * sites)
+    check_enumerable(symbols, sites, "give fewer sites, or ask for the marginal of a few")
+    return log_table(source, symbols, sites).exp()
+
+
+def log_table(model: Probable, n_symbols: int, n_sites: int) -> Float[Tensor, "*symbols"]:
+    """ln of what a source or a model gives every string, float64, an axis a site; strings are made in parts, not kept.
+
+    Raises ValueError above 2^24 strings. Cost: as many rows of `log_prob`.
+    """
+    parts = torch.arange(check_enumerable(n_symbols, n_sites, "give fewer sites")).split(_ROWS)
+    logs = [model.log_prob(numbered_strings(numbers, n_sites, n_symbols)).double() for numbers in parts]
+    return torch.cat(logs).reshape([n_symbols] * n_sites)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +83,7 @@ class TableSource:
 
     def sample(self, n: int, generator: torch.Generator) -> Int[Tensor, "n sites"]:
         """So many independent strings. Cost: one search of the summed table each."""
-        reached = self.table.flatten().cumsum(0)
-        # Divided by the last, every string of a probability above 0 is reached by a draw in [0, 1), and no other.
-        draws = torch.rand(n, dtype=torch.float64, generator=generator)
-        numbers = torch.searchsorted(reached / reached[-1], draws, right=True)
-        return numbered_strings(numbers, self.n_sites, len(self.alphabet))
+        return numbered_strings(draw_many(self.table.flatten(), n, generator), self.n_sites, len(self.alphabet))
 
     def log_prob(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, " n"]:
         """ln p of each string, read off the table. Raises ValueError for strings of another length or alphabet."""

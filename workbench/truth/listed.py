@@ -16,6 +16,7 @@ from workbench.truth.strings import (
     check_enumerable,
     check_sites,
     check_strings,
+    draw_many,
     string_numbers,
     table_entropy,
     table_information,
@@ -58,9 +59,7 @@ class ListedSource:
 
     def sample(self, n: int, generator: torch.Generator) -> Int[Tensor, "n sites"]:
         """So many independent strings."""
-        reached = self.weights.cumsum(0)
-        draws = torch.rand(n, dtype=torch.float64, generator=generator)
-        return self.strings[torch.searchsorted(reached / reached[-1], draws, right=True)]
+        return self.strings[draw_many(self.weights, n, generator)]
 
     def log_prob(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, " n"]:
         """ln p of each string, looked up; -inf for one that is not listed.

@@ -74,6 +74,14 @@ def table_information(joint: Float[Tensor, "left right"]) -> float:
     return float((joint[seen] * (joint[seen] / apart[seen]).log()).sum())
 
 
+def draw_many(weights: Float[Tensor, " choices"], n: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+    """So many choices of one distribution, drawn by weights that need not sum to one; never one of weight 0."""
+    reached = weights.cumsum(0)
+    # Divided by the last, every choice of a weight above 0 is reached by a draw in [0, 1), and no other.
+    draws = torch.rand(n, dtype=torch.float64, generator=generator)
+    return torch.searchsorted(reached / reached[-1], draws, right=True)
+
+
 def draw(shares: Float[Tensor, "n symbols"], generator: torch.Generator) -> Int[Tensor, " n"]:
     """A symbol for each row, drawn by its shares, which need not sum to one; never one of share 0."""
     reached = shares.cumsum(1)

@@ -14,6 +14,7 @@ from workbench.explore.sample_explorer import SampleExplorer
 from workbench.explore.sample_frame import QUALITIES, SampleFrame
 from workbench.widgets.attempt import attempted
 from workbench.widgets.axes import log_ticks
+from workbench.widgets.charts import apply_theme
 from workbench.widgets.colours import DARK, DROPPED, LEARNER_COLOURS, LEARNER_SHAPES, LIGHT
 from workbench.widgets.latest import Latest
 from workbench.widgets.own_keys import OwnKeys
@@ -113,8 +114,7 @@ class SampleView(widgets.VBox):
         self.status.value = f'<span role="alert">{escape(str(error))}</span>'
 
     def _themed(self) -> None:
-        theme = DARK if self.page.dark else LIGHT
-        self.figure.update_layout(template=theme.template, font_color=theme.ink)
+        apply_theme((self.figure,), DARK if self.page.dark else LIGHT)
 
     def _draw(self) -> None:
         frames = self.explorer.frames()
