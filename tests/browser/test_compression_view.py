@@ -98,3 +98,17 @@ def test_copy_code_shows_lines_that_name_the_setting(view):
     view.wait_for_function(
         """() => [...document.querySelectorAll("textarea")].some((area) => area.value.includes("lab.kept = 0.6"))"""
     )
+
+
+def test_what_was_scored_before_the_view_keeps_the_marks_of_each_trace(lab, open_notebook):
+    lab.write_notebook("scored.ipynb", VIEW.replace("view = ", "lab.evaluate()\nview = "))
+    page = open_notebook("scored.ipynb")
+    page.wait_for_function(f"() => ({CHARTS})() !== null")
+    page.wait_for_function(f"() => ({CHARTS})().now.length === 2")
+    symbols = page.evaluate("""() => {
+      const plots = [...document.querySelectorAll(".js-plotly-plot")];
+      const trade = plots.find((plot) => plot.data?.some((trace) => trace.name === "now"));
+      const shown = (name) => trade._fullData.find((trace) => trace.name === name).marker.symbol;
+      return [shown("now"), shown("svd, plain")].map((symbol) => [symbol].flat()[0]);
+    }""")
+    assert symbols == ["diamond-open", "square"]

@@ -40,3 +40,16 @@ def test_points_are_measured_by_hand_and_the_target_is_moved_by_keys(view):
     for _ in range(20):
         view.keyboard.press("ArrowLeft")
     expect(told(view)).to_contain_text("70% of overlap takes")
+
+
+def test_the_legend_of_what_was_measured_before_names_the_learners_alone_in_either_theme(lab, open_notebook):
+    lab.write_notebook("measured.ipynb", VIEW.replace("view =", "explorer.run(lambda *told: None)\nview ="))
+    page = open_notebook("measured.ipynb")
+    expect(told(page)).to_contain_text("9 of 9 points")
+    names = page.locator(".js-plotly-plot .legendtext")
+    expect(names).to_have_text(["linear code"])
+    for theme, light in (("JupyterLab Dark", "false"), ("JupyterLab Light", "true")):
+        page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+        page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
+        page.wait_for_timeout(1000)  # the page tells the kernel, and the kernel the chart
+        expect(names).to_have_text(["linear code"])

@@ -97,7 +97,7 @@ class Frame:
     @property
     def harm_told(self) -> str:
         """What that axis shows."""
-        return "perplexity ÷ dense" if self.dense_excess is None else "nats a token above the truth; line: dense"
+        return "perplexity ÷ dense" if self.dense_excess is None else "nats a token above the truth"
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -96,13 +96,11 @@ def _trade_off() -> go.FigureWidget:
 def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
     *by_recipe, front, now = figure.data
     harms = [point.harm for point in (*frame.history, *filter(None, [frame.point]))]
+    points_of = [[p for p in frame.history if (p.recipe.method, p.recipe.metric) == key] for key in _RECIPES]
     with figure.batch_update():
-        for trace, key in zip(by_recipe, _RECIPES, strict=True):
-            points = [p for p in frame.history if (p.recipe.method, p.recipe.metric) == key]
+        for trace, points in zip(by_recipe, points_of, strict=True):
             trace.x, trace.y = [_share(frame, p) for p in points], [p.harm for p in points]
-            trace.text, trace.showlegend = [_told(p) for p in points], bool(points)
-            own = METRIC_SHAPES[key[1]]
-            trace.marker.symbol = [(REPAIRED if p.after else own).plotly for p in points] or own.plotly
+            trace.text = [_told(p) for p in points]
         front.x = [_share(frame, p) for p in frame.front]
         front.y = [p.harm for p in frame.front]
         here = [] if frame.point is None else [frame.point]
@@ -112,8 +110,13 @@ def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
         figure.layout.shapes[0].y0 = figure.layout.shapes[0].y1 = dense = frame.dense_harm
         figure.layout.yaxis.title.text = frame.harm_told
         low, high = min([0.97 * dense, *harms]), max([1.1 * dense, *harms])
-        # Room at the top for the legend, in the logarithm that the axis shows.
-        _log_axis(figure.layout.yaxis, low * 0.98, high * (high / low) ** 0.5)
+        # Room at the bottom for the marks on the dense line, and at the top for the legend, as the axis shows it.
+        _log_axis(figure.layout.yaxis, low * min(0.98, (low / high) ** 0.05), high * (high / low) ** 0.5)
+    # Each by itself: one update that sets these for some traces makes plotly 7 unset them in the others.
+    for trace, points, (_, metric) in zip(by_recipe, points_of, _RECIPES, strict=True):
+        own = METRIC_SHAPES[metric]
+        trace.showlegend = bool(points)
+        trace.marker.symbol = [(REPAIRED if p.after else own).plotly for p in points] or own.plotly
 
 
 def _share(frame: Frame, point: Point) -> float:

@@ -132,6 +132,9 @@ class SampleView(widgets.VBox):
                 axis = self.figure.layout.xaxis
                 axis.tickvals = ticks = log_ticks(min(sizes), max(2 * min(sizes), *sizes))
                 axis.ticktext = [f"{tick:,.0f}" for tick in ticks]
+        # Each by itself: one update that sets it for some traces makes plotly 7 unset it in the others.
+        for place in range(len(places)):
+            self.figure.data[_TRACES * place + 1].showlegend = place in shown and bool(shown[place].points)
         told = _summary(present, len(self.explorer.lab.wanted))
         self.told.value = f'<div role="status" aria-live="polite" style="line-height:1.4">{escape(told)}</div>'
 
@@ -171,7 +174,6 @@ def _figure(n_learners: int) -> go.FigureWidget:
 def _draw_learner(figure: go.FigureWidget, place: int, frame: SampleFrame | None) -> None:
     band, medians, needed = figure.data[_TRACES * place : _TRACES * (place + 1)]
     sizes = frame.sizes if frame is not None else ()
-    medians.showlegend = bool(sizes)
     if frame is None or not sizes:
         for trace in (band, medians, needed):
             trace.x, trace.y = [], []
