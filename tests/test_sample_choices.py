@@ -4,9 +4,17 @@ import pytest
 import torch
 
 from workbench.born.parity_theory import expected_overlap
-from workbench.explore.sample_choices import gpt_learner, one_pass_learner, usual_families, usual_learners
+from workbench.born.two_site import SweepRecipe, sweep
+from workbench.explore.sample_choices import (
+    gpt_learner,
+    one_pass_learner,
+    sweep_learner,
+    usual_families,
+    usual_learners,
+)
 from workbench.explore.sample_complexity import SampleLab
 from workbench.transformer.string_gpt import StringGPTRecipe
+from workbench.truth.ising_chain import ising_chain
 from workbench.truth.parity import even_parity
 
 FAMILIES = {family.name: family for family in usual_families()}
@@ -34,6 +42,13 @@ def test_names_of_learners_say_all_that_decides_what_is_learned():
     names = [learner.name for learner in (*usual_learners(), gpt_learner(StringGPTRecipe(steps=40)))]
     assert len(set(names)) == len(names)
     assert "steps 40" in names[-1]
+
+
+def test_sweeps_are_judged_by_samples_that_they_did_not_learn():
+    samples = ising_chain(8, 0.5).sample(100, torch.Generator().manual_seed(0))
+    recipe = SweepRecipe(max_bond=4, rounds=12, patience=3, seed=1)
+    expected = sweep(samples[20:], recipe, samples[:20]).finish()
+    assert torch.equal(sweep_learner(4).learn(samples, 2, 1).log_prob(samples), expected.log_prob(samples))
 
 
 def test_one_pass_on_different_strings_of_parity_learns_as_the_theory_expects():

@@ -62,9 +62,11 @@ def test_the_view_draws_the_numbers_of_the_frame(explorer):
     assert (view.measure.disabled, view.stop.disabled) == (False, True)
 
 
-def test_the_view_follows_its_source_and_moves_nothing_twice(explorer):
-    view = SampleView(explorer)
+def test_the_view_follows_its_source_and_moves_nothing_twice(explorer, monkeypatch):
+    view, chosen, choose = SampleView(explorer), [], explorer.choose
+    monkeypatch.setattr(explorer, "choose", lambda **choice: (chosen.append(choice), choose(**choice)))
     view.source.value = "Dyck words"
+    assert chosen == [{"source": "Dyck words"}], "new options move the slider, which is no choice"
     assert view.n_sites.options == (4, 8)
     assert view.n_sites.value == explorer.n_sites == 8
     assert "Dyck words" in view.figure.layout.title.text
@@ -85,6 +87,21 @@ def test_stopping_keeps_the_points_and_measuring_goes_on(explorer):
     view.measure.click()
     view.settle(60)
     assert len(explorer.frame().points) == 9
+
+
+def test_stop_ends_the_measuring_after_the_present_point():
+    views: list[SampleView] = []
+
+    def stopping(samples: torch.Tensor, n_symbols: int, seed: int) -> Counted:
+        views[0].stop.click()
+        return Counted.of(samples)
+
+    explorer = SampleExplorer(FAMILIES, (Learner("stopping", stopping),), (8, 16, 64), range(3))
+    views.append(SampleView(explorer))
+    views[0].measure.click()
+    views[0].settle(60)
+    assert len(explorer.frame().points) == 1
+    assert (views[0].measure.disabled, views[0].stop.disabled) == (False, True)
 
 
 def test_the_printed_twin_has_a_line_a_learner_with_the_numbers_of_its_frame(explorer):

@@ -44,6 +44,8 @@ def test_a_run_repeats_and_another_seed_is_another_run():
     other = learn_strings(samples, 2, StringGPTRecipe(d_model=16, steps=150, seed=1)).log_prob(samples)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    untrained = [learn_strings(samples, 2, StringGPTRecipe(steps=0, seed=seed)).log_prob(samples) for seed in (0, 1)]
+    assert not torch.equal(*untrained), "the first weights are drawn by the seed too"
 
 
 def test_an_interrupt_keeps_the_best_state_so_far():

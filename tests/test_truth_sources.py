@@ -17,7 +17,7 @@ from workbench.truth.parity import even_parity, hidden_parity, modular_addition
 from workbench.truth.samples import from_samples
 from workbench.truth.source import Description, Source
 from workbench.truth.state import cluster, ghz, w_state
-from workbench.truth.strings import table_entropy, table_information
+from workbench.truth.strings import draw_many, table_entropy, table_information
 from workbench.truth.words import dyck, motzkin
 
 
@@ -178,3 +178,9 @@ def test_only_a_piece_of_something_endless_has_an_entropy_rate(source):
     else:
         with pytest.raises(ValueError, match="of one length only and has no entropy rate"):
             source.entropy_rate()
+
+
+def test_choices_are_drawn_by_weights_of_any_sum_and_never_one_of_none():
+    drawn = draw_many(torch.tensor([0.0, 30.0, 0.0, 10.0, 0.0]).double(), 4_000, torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == {1, 3}
+    assert float((drawn == 1).double().mean()) == pytest.approx(0.75, abs=0.03)

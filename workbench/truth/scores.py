@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 _TIE = 1e-9  # conditionals that differ by less than this share are tied: rounding must not choose between symbols
@@ -52,10 +52,10 @@ def scores(log_p: Float[Tensor, "*symbols"], log_q: Float[Tensor, "*learned"]) -
             raise ValueError(f"the {name} probabilities sum to {total:.6g}, not to 1; normalise them first.")
     possible = p > 0
     lost = possible & (q == 0)
-    kl = math.inf if bool(lost.any()) else _divergence(p, log_p, log_q, possible)
+    kl = float((p[possible] * (log_p[possible] - log_q[possible]).double()).sum())  # infinite where some is lost
     return Scores(
         overlap=min(1.0, float((p * q).sqrt().sum())),
-        kl=kl,
+        kl=max(0.0, kl),  # rounding alone is below
         lost_mass=float(p[lost].sum()),
         invalid_mass=float(q[~possible].sum()),
         total_variation=float((p - q).abs().sum()) / 2,
@@ -76,9 +76,3 @@ def next_symbol_accuracy(p: Float[Tensor, "*symbols"], q: Float[Tensor, "*symbol
         right += float(((true * best).sum(1) / best.sum(1)).sum())
         seen *= size
     return right / p.ndim
-
-
-def _divergence(
-    p: Float[Tensor, "*symbols"], log_p: Tensor, log_q: Tensor, possible: Bool[Tensor, "*symbols"]
-) -> float:
-    return max(0.0, float((p[possible] * (log_p[possible] - log_q[possible]).double()).sum()))
