@@ -36,6 +36,7 @@ OF_ONE_MODULE = {
     "diagram/printed": {"matplotlib"},  # a renderer each, imported when it is asked for
     "diagram/hovered": {"plotly"},
     "decompose/permutation_search": {"scipy"},  # linear assignment
+    "explore/board_frame": {"scipy"},  # quantiles of Student's distribution
     "truth/ground_state": {"scipy"},  # the lowest eigenvector of a sparse matrix
     "truth/onsager": {"scipy"},  # an elliptic integral
 }

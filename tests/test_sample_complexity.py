@@ -86,7 +86,7 @@ def test_a_file_of_another_lab_is_refused(tmp_path):
     with pytest.raises(ValueError, match="another source or learner"):
         SampleLab(parity(4), COUNTS, [5], [0], tmp_path)
     file.write_text("{")
-    with pytest.raises(ValueError, match="holds no points of this lab"):
+    with pytest.raises(ValueError, match="holds no points of these"):
         SampleLab(parity(4), COUNTS, [5], [0], tmp_path)
 
 

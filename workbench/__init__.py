@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.explore.compression_lab import CompressionLab
     from workbench.explore.cut import CutLab
     from workbench.explore.exercise import Exercise
+    from workbench.explore.explain_lab import ExplainLab
     from workbench.explore.freeze import FreezeLab
     from workbench.explore.one_weight import WeightLab
     from workbench.explore.path_ledger import LedgerLab
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from workbench.transformer.view import view
     from workbench.widgets.compression_view import CompressionView
     from workbench.widgets.cut_view import CutView
+    from workbench.widgets.explain_view import ExplainView
     from workbench.widgets.formats_view import FormatsView
     from workbench.widgets.freeze_view import FreezeView
     from workbench.widgets.inspector import Inspector
@@ -63,6 +65,8 @@ _HOMES = {
     "CutView": "workbench.widgets.cut_view",
     "Diagram": "workbench.diagram.drawing",
     "Exercise": "workbench.explore.exercise",
+    "ExplainLab": "workbench.explore.explain_lab",
+    "ExplainView": "workbench.widgets.explain_view",
     "FormatsView": "workbench.widgets.formats_view",
     "FreezeLab": "workbench.explore.freeze",
     "FreezeView": "workbench.widgets.freeze_view",
@@ -112,6 +116,8 @@ __all__ = [
     "CutView",
     "Diagram",
     "Exercise",
+    "ExplainLab",
+    "ExplainView",
     "FormatsView",
     "FreezeLab",
     "FreezeView",

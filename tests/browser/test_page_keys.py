@@ -7,14 +7,17 @@ pytestmark = pytest.mark.browser
 
 SETUP = """\
 import torch
-from workbench import CutLab, CutView, Diagram, FreezeLab, FreezeView, LedgerLab, LedgerView, ProofLab, ProofView
+from workbench import CutLab, CutView, Diagram, ExplainLab, ExplainView, FreezeLab, FreezeView, LedgerLab, LedgerView
+from workbench import ProofLab, ProofView
 from workbench import SurvivalLab, SurvivalView, TensorTrain, Theatre, TheatreView, Zoom, ZoomView
 from workbench import induction_by_hand, load, view
+from workbench.truth.parity import even_parity
 hand, tokens = induction_by_hand(), torch.tensor([0, 3, 1, 2, 3, 1, 2])
 chain = Diagram.from_einsum("ij,jk,kl->il", A=torch.ones(2, 3), B=torch.ones(3, 4), C=torch.ones(4, 5))"""
 VIEWS = {
     "theatre": "TheatreView(Theatre(chain))",
     "cut": "CutView(CutLab(TensorTrain.from_dense(torch.randn(3, 4, 5))))",
+    "explain": "ExplainView(ExplainLab(even_parity(3), {'same': even_parity(3)}))",
     "freeze": "FreezeView(FreezeLab(view(hand, 'blocks.1', tokens)))",
     "proof": "ProofView(ProofLab(chain))",
     "ledger": "LedgerView(LedgerLab(hand, tokens))",

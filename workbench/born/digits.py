@@ -13,10 +13,15 @@ _TRAINED = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Images of 8 × 8 pixels, a string row by row, 1 for ink; `train` to learn from, `test` held out."""
+    """Images of 8 × 8 pixels, a string row by row, 1 for ink; `train` to learn from, `test` held out.
+
+    The labels are the digits that were written.
+    """
 
     train: Int[Tensor, "n 64"]
     test: Int[Tensor, "m 64"]
+    train_labels: Int[Tensor, " n"]
+    test_labels: Int[Tensor, " m"]
 
 
 def digits(seed: int = 0) -> Digits:
@@ -31,8 +36,9 @@ def digits(seed: int = 0) -> Digits:
         raise ImportError(
             "the digits come with scikit-learn, which is not installed: pip install scikit-learn."
         ) from missing
-    ink, _ = load_digits(return_X_y=True)
-    images = torch.from_numpy(ink > _THRESHOLD).long()
+    ink, written = load_digits(return_X_y=True)
+    images, labels = torch.from_numpy(ink > _THRESHOLD).long(), torch.from_numpy(written).long()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     n = int(_TRAINED * len(images))
-    return Digits(images[order[:n]], images[order[n:]])
+    trained, held_out = order[:n], order[n:]
+    return Digits(images[trained], images[held_out], labels[trained], labels[held_out])

@@ -116,7 +116,7 @@ def random_cores(
     bonds, cores = [1, *[bond] * (len(shape) - 1), 1], []
     for site, left, right in zip(shape, bonds[:-1], bonds[1:], strict=True):
         core = torch.rand(left, site, hidden, right, dtype=torch.float64, generator=generator, device=generator.device)
-        stays = torch.eye(bond, dtype=torch.bool, device=core.device)[:, None, None]
+        stays = torch.eye(left, dtype=torch.bool, device=core.device)[:, None, None]
         cores.append(torch.where(stays, core, _CHANGES * core) if left == right else core)
     return cores
 

@@ -66,3 +66,17 @@ def shapes_patterns(matrix: str, layer: int) -> bool:
         return matrix.startswith("embed.")
     own, kind = int(matrix.split(".")[1]), matrix.rsplit(".", 1)[1]
     return own < layer or (own == layer and kind in _MAKE_PATTERNS)
+
+
+def decompose_once(lab: CompressionLab, metric: str | None) -> None:
+    """Decomposes the lab's matrices by SVD, in the plain metric unless told otherwise, if nothing is decomposed yet.
+
+    Raises ValueError if something is, in a metric other than the one asked for.
+    """
+    if lab.recipe is None:
+        lab.decompose("svd", metric or "plain")
+    elif metric not in (None, lab.recipe.metric):
+        raise ValueError(
+            f"the lab is decomposed in the {lab.recipe.metric} metric and {metric!r} was asked for; leave it out, or "
+            f"call lab.decompose('svd', {metric!r}) first."
+        )

@@ -1,7 +1,5 @@
 """How many samples a learner needs to come within X % of the truth: measured where the truth is known exactly."""
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.born.likelihood import Probable
+from workbench.explore.kept_points import PointFile
 from workbench.explore.progress import Progress, shown
 from workbench.explore.sample_frame import QUALITIES, SampleFrame, SamplePoint
 from workbench.truth.enumerated import log_table
 from workbench.truth.scores import scores
 from workbench.truth.source import Source
 from workbench.truth.strings import check_enumerable, numbered_strings, table_entropy
-from workbench.whole_files import write_json
 
 MOST_SCORED = 2**20  # strings of which both tables are made for every point
 
@@ -56,8 +54,9 @@ class SampleLab:
         if not self.sizes or min(self.sizes) < 1 or not self.seeds:
             raise ValueError(f"give one or more sizes of 1 or more, and one or more seeds, not {self.sizes}.")
         self.metric, self.target = "overlap", 0.9
-        self._file = None if cache is None else Path(cache) / f"{_digest(self._key)}.json"
-        self._points: dict[tuple[int, int], SamplePoint] = _kept(self._file, self._key)
+        key = {"source": str(source.describe()), "n_sites": source.n_sites, "learner": learner.name}
+        self._file = PointFile(None if cache is None else Path(cache), key)
+        self._points: dict[tuple[int, int], SamplePoint] = _kept(self._file)
 
     def ask(self, metric: str | None = None, target: float | None = None) -> None:
         """Chooses the metric and the quality wanted, between 0 and 1. Nothing is measured anew."""
@@ -125,14 +124,8 @@ class SampleLab:
         log_q = log_table(learned, len(self.source.alphabet), self.source.n_sites)
         return SamplePoint(n, seed, scores(self._log_p, log_q), seconds)
 
-    @property
-    def _key(self) -> dict:
-        return {"source": str(self.source.describe()), "n_sites": self.source.n_sites, "learner": self.learner.name}
-
     def _keep(self) -> None:
-        if self._file is not None:
-            rows = [point.as_row() for _, point in sorted(self._points.items())]
-            write_json(self._file, self._key | {"points": rows})
+        self._file.write(point.as_row() for _, point in sorted(self._points.items()))
 
 
 def usual_sizes(n_sites: int, most: int = 20_000) -> tuple[int, ...]:
@@ -141,19 +134,10 @@ def usual_sizes(n_sites: int, most: int = 20_000) -> tuple[int, ...]:
     return tuple([round(n_sites * (most / n_sites) ** (k / (count - 1))) for k in range(count)])
 
 
-def _digest(key: dict) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def _kept(file: Path | None, key: dict) -> dict[tuple[int, int], SamplePoint]:
+def _kept(file: PointFile) -> dict[tuple[int, int], SamplePoint]:
     """The points in a file. Raises ValueError if it holds those of something else."""
-    if file is None or not file.exists():
-        return {}
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if {name: record[name] for name in key} != key:
-            raise ValueError("another source or learner")
-        points = [SamplePoint.of_row(row) for row in record["points"]]
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{file} holds no points of this lab ({error}); remove it, or give another cache.") from error
+        points = [SamplePoint.of_row(row) for row in file.read()]
+    except (LookupError, TypeError) as error:
+        raise file.unreadable(error) from error
     return {(point.n, point.seed): point for point in points}

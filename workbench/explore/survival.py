@@ -14,7 +14,7 @@ from workbench.compress.windows import Windows
 from workbench.decompose.ladder import check_bond
 from workbench.explore.circuit_change import CircuitChange, circuit_change
 from workbench.explore.compression_lab import CompressionLab
-from workbench.explore.one_cut import OneCut, shapes_patterns
+from workbench.explore.one_cut import OneCut, decompose_once, shapes_patterns
 from workbench.explore.progress import Progress, shown
 from workbench.explore.survival_table import Asked, SurvivalTable, tables, told
 from workbench.spectrum import Spectrum
@@ -106,7 +106,7 @@ class SurvivalLab:
             self.period = longest_period(model.lm) if period is None else period
         self.lab, self.lm = model, model.lm
         self.rows: Int[Tensor, "n t"] = repeat_rows(self.lm, n_rows, self.period, seed)
-        _decompose(model, metric)
+        decompose_once(model, metric)
         assert model.recipe is not None
         self.cut_told = f"{model.recipe.method}, {model.recipe.metric} metric"
         self._anatomy = anatomy_of(self.lm)
@@ -225,13 +225,3 @@ def _lab(lm: LanguageModel, period: int, seed: int) -> CompressionLab:
     rows = repeat_rows(lm, n_rows, period, seed)
     windows = Windows(rows, torch.ones(rows.shape[0], rows.shape[1] - 1, dtype=torch.bool))
     return CompressionLab(lm, windows, windows)
-
-
-def _decompose(lab: CompressionLab, metric: str | None) -> None:
-    if lab.recipe is None:
-        lab.decompose("svd", metric or "plain")
-    elif metric not in (None, lab.recipe.metric):
-        raise ValueError(
-            f"the lab is decomposed in the {lab.recipe.metric} metric and {metric!r} was asked for; leave it out, or "
-            f"call lab.decompose('svd', {metric!r}) first."
-        )

@@ -1,5 +1,6 @@
 """A tiny GPT-2 learned from strings of symbols, with exact probabilities: a transformer beside a tensor network."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
+
+from workbench.truth.strings import draw
 
 _SCORED_ROWS = 4096  # strings that are scored at once
 
@@ -43,6 +46,7 @@ class StringGPTRecipe:
 class StringGPT:
     """A GPT-2 over strings of `n_sites` symbols out of `n_symbols`; a token of its own starts each.
 
+    Position t predicts symbol t; it reads symbol t - 1, position 0 the start, so that the last symbol is never read.
     `curve` holds (step, mean loss on the samples held back), nats a string; `best_step` is the step that is kept.
     """
 
@@ -63,6 +67,39 @@ class StringGPT:
         with torch.inference_mode():
             parts = [_log_prob(self.model, rows, self.n_symbols) for rows in x.split(_SCORED_ROWS)]
         return torch.cat(parts)
+
+    def log_conditionals(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, "n sites symbols"]:
+        """ln q of every symbol at every site, given the string's symbols before it; float64, nats."""
+        _check(x, self.n_sites, self.n_symbols)
+        with torch.no_grad():
+            parts = [self.log_next(self.embedded(rows)) for rows in x.split(_SCORED_ROWS)]
+        return torch.cat(parts)
+
+    def embedded(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, "n sites d"]:
+        """The embedding of the token that each position reads: the start, then every symbol but the last."""
+        _check(x, self.n_sites, self.n_symbols)
+        return self.model.transformer.wte(_read(x, self.n_symbols))
+
+    def log_next(self, embedded: Float[Tensor, "n t d"]) -> Float[Tensor, "n t symbols"]:
+        """ln q of the symbol at each position, from the embeddings that are read, which it may be differentiated by."""
+        return _log_next(self.model(inputs_embeds=embedded, use_cache=False).logits, self.n_symbols)
+
+    def sample(self, n: int, generator: torch.Generator) -> Int[Tensor, "n sites"]:
+        """So many independent strings, symbol by symbol. Cost: a pass over all that is written so far, a symbol."""
+        parts = [torch.empty(0, self.n_sites, dtype=torch.int64)]
+        for first in range(0, n, _SCORED_ROWS):
+            x = torch.zeros(min(_SCORED_ROWS, n - first), self.n_sites, dtype=torch.int64)
+            for site in range(self.n_sites):
+                with torch.no_grad():
+                    logits = self.model(_read(x[:, : site + 1], self.n_symbols), use_cache=False).logits[:, -1]
+                x[:, site] = draw(_log_next(logits, self.n_symbols).exp(), generator)
+            parts.append(x)
+        return torch.cat(parts)
+
+    def untrained(self, seed: int) -> "StringGPT":
+        """A network of the same sizes that learned nothing, its weights drawn by the seed: what to hold this against."""
+        model = _drawn(copy.deepcopy(self.model.config), seed)
+        return StringGPT(model.requires_grad_(False), self.n_sites, self.n_symbols, (), 0)
 
 
 def learn_strings(
@@ -122,15 +159,27 @@ def _untrained(recipe: StringGPTRecipe, n_sites: int, n_symbols: int) -> GPT2LMH
         n_head=recipe.n_heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=n_symbols,
         eos_token_id=None, tie_word_embeddings=False,
     )  # fmt: skip
+    return _drawn(config, recipe.seed)
+
+
+def _drawn(config: GPT2Config, seed: int) -> GPT2LMHeadModel:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(seed)
         return GPT2LMHeadModel(config)
 
 
 def _log_prob(model: GPT2LMHeadModel, x: Int[Tensor, "n sites"], n_symbols: int) -> Float[Tensor, " n"]:
-    read = functional.pad(x[:, :-1], (1, 0), value=n_symbols)
-    logits = model(read, use_cache=False).logits[..., :n_symbols].double()  # the start is never said
-    return logits.log_softmax(-1).gather(-1, x[..., None])[..., 0].sum(1)
+    logs = _log_next(model(_read(x, n_symbols), use_cache=False).logits, n_symbols)
+    return logs.gather(-1, x[..., None])[..., 0].sum(1)
+
+
+def _read(x: Int[Tensor, "n t"], n_symbols: int) -> Int[Tensor, "n t"]:
+    """The tokens that predict these symbols: the start, and each symbol but the last."""
+    return functional.pad(x[:, :-1], (1, 0), value=n_symbols)
+
+
+def _log_next(logits: Float[Tensor, "*n tokens"], n_symbols: int) -> Float[Tensor, "*n symbols"]:
+    return logits[..., :n_symbols].double().log_softmax(-1)  # the start is never said
 
 
 def _state(model: GPT2LMHeadModel) -> dict[str, Tensor]:
