@@ -28,14 +28,8 @@ class ExplanationExercise:
         if answer is None:
             return Grade(False, "no answer yet")
         try:
-            if isinstance(answer, Tensor):
-                return self._map_grade(answer)
-            if not isinstance(answer, Iterable):
-                return Grade(
-                    False, f"a {type(answer).__name__} is no answer; give pairs of sites, or a map of all pairs"
-                )
-            return self._pair_grade(tuple(answer))
-        except (ValueError, TypeError, IndexError) as error:
+            return self._map_grade(answer) if isinstance(answer, Tensor) else self._pair_grade(_pairs(answer))
+        except ValueError as error:
             return Grade(False, str(error))
 
     def _map_grade(self, answer: Tensor) -> Grade:
@@ -61,8 +55,11 @@ class ExplanationExercise:
 
 def _pairs(answer: object) -> tuple[Edge, ...]:
     """Raises ValueError for what is no list of pairs of whole numbers."""
-    given = tuple(answer) if isinstance(answer, Iterable) else (answer,)
-    for pair in given:
-        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(site, int) for site in pair):
-            raise ValueError(f"{pair!r} is no pair of sites; give pairs such as (0, 3), or a map of all pairs.")
-    return given
+    found: list[Edge] = []
+    for pair in answer if isinstance(answer, Iterable) else (answer,):
+        match pair:
+            case (int(first), int(second)):
+                found.append((first, second))
+            case _:
+                raise ValueError(f"{pair!r} is no pair of sites; give pairs such as (0, 3), or a map of all pairs.")
+    return tuple(found)
