@@ -10,17 +10,14 @@ import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from explain_charts import chart
+from explain_parts import Row, agreement, beliefs, bias, excess, features, knowledge, order, reach
 
-from workbench.born.explain.pairs import information_map, pair_marginals
-from workbench.born.explain.shapley import shapley_values, surprise_shapley
-from workbench.born.explain.states import quantum_information_map
-from workbench.born.machine import BornMachine
 from workbench.explore.explanation_board import ExplanationBoard
 from workbench.explore.sample_choices import gpt_learner, sweep_learner
 from workbench.transformer.string_gpt import StringGPTRecipe
@@ -30,7 +27,6 @@ from workbench.whole_files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results" / "explain.json"
 SIZES, SEEDS = (300, 1_000, 5_000), range(5)
-Row = dict[str, object]
 
 
 def planted() -> tuple[Planted, ...]:
@@ -63,47 +59,70 @@ def boards(cache: Path | None) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def reach(cache: Path | None) -> Iterator[Row]:
-    """Seconds of what is exact on long chains: medians of five runs."""
-    machine = BornMachine.random([2] * 64, 16, torch.Generator().manual_seed(0))
-    short = BornMachine.random([2] * 16, 16, torch.Generator().manual_seed(0))
-    strings = short.sample(8, torch.Generator().manual_seed(0))
-    timed: dict[str, Callable[[], object]] = {
-        "mutual information of all pairs, 64 sites, bond 16": lambda: information_map(pair_marginals(machine)),
-        "quantum mutual information of all pairs, 64 sites, bond 16": lambda: quantum_information_map(machine),
-        "Shapley values of p, a string of 16 sites, bond 16": lambda: shapley_values(short, strings[:1]),
-        "Shapley values of the surprise, a string of 16 sites, bond 16": lambda: surprise_shapley(short, strings[:1]),
-    }
-    for what, call in timed.items():
-        call()
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - start)
-        yield {"what": what, "seconds": statistics.median(seconds)}
+def claims(parts: dict[str, list[dict]]) -> list[Row]:
+    """What the rows say of what was wanted; parts that are missing are left out."""
+    found: list[Row] = []
+
+    def add(what: str, value: float, wanted: str, reached: bool) -> None:
+        found.append({"what": what, "value": value, "wanted": wanted, "reached": reached})
+
+    for row in parts.get("reach", []):
+        add(f"{row['what']}: seconds", row["seconds"], f"≤ {row['wanted']:g}", row["seconds"] <= row["wanted"])
+    pairs = [row for row in parts.get("boards", []) if row["kind"] == "pairs" and row["auc"] is not None]
+    for name in dict.fromkeys(row["planted"] for row in pairs):
+        own = [row for row in pairs if row["planted"] == name]
+        truth = next(row for row in own if row["n"] == 0 and row["explanation"] == "direct dependence")
+        add(f"AUC of the truth's own train, direct dependence: {name}", truth["auc"]["mean"], "1",
+            truth["auc"]["mean"] == 1)  # fmt: skip
+        chance = next(row for row in own if row["n"] == 0 and row["explanation"] == "chance")["auc"]
+        add(f"AUC of chance: {name}", chance["mean"], f"0.5 ± {chance['half_width']:.2g}",
+            abs(chance["mean"] - 0.5) <= chance["half_width"])  # fmt: skip
+    errors = [row["plug_in"] / row["first_order"] for row in parts.get("bias", []) if row["n"] >= 300]
+    if errors:
+        worst = max(errors, key=lambda ratio: abs(ratio - 1))
+        add("mutual information of independent bits over its bias to first order, worst", worst, "1 ± 0.1",
+            abs(worst - 1) <= 0.1)  # fmt: skip
+    probes = [row for row in parts.get("beliefs", []) if row["steps"] == 1_500]
+    if probes:
+        r2, untrained = (statistics.mean(row[name] for row in probes) for name in ("r2", "untrained"))
+        add("R² of beliefs of Mess3, trained", r2, "≥ 0.988", r2 >= 0.988)
+        add("R² of beliefs of Mess3, untrained", untrained, "told beside it", untrained < r2)
+    return found
 
 
-PARTS: dict[str, Callable[[Path | None], Iterator[Row]]] = {"boards": boards, "reach": reach}
+PARTS: dict[str, Callable[[], Iterator[Row]]] = {
+    "reach": reach,
+    "bias": bias,
+    "order": order,
+    "excess": excess,
+    "agreement": agreement,
+    "knowledge": knowledge,
+    "features": features,
+    "beliefs": beliefs,
+}
 
 
 def main() -> None:
     """Measures the parts asked for, and writes the file after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="*", choices=["boards", *PARTS], default=["boards", *PARTS])
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--cache", type=Path)
     parsed = parser.parse_args()
     kept = json.loads(parsed.out.read_text()) if parsed.out.exists() else {}
     for name in parsed.only:
-        rows = list(PARTS[name](parsed.cache))
+        rows = list(boards(parsed.cache) if name == "boards" else PARTS[name]())
         kept |= {
             "machine": {"cores": os.cpu_count(), "cpu": torch.backends.cpu.get_cpu_capability()},
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             name: rows,
         }
+        kept["claims"] = claims(kept)
         write_json(parsed.out, kept)
         print(name, len(rows), "rows", flush=True)
+    for claim in kept["claims"]:
+        print(f"{' ' if claim['reached'] else '!'} {claim['what']}: {claim['value']:.5g}, wanted {claim['wanted']}")
+    chart(kept, parsed.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -110,9 +110,39 @@ def test_the_figures_of_the_readme_are_those_of_the_measurements():
 def test_the_claims_of_the_readme_are_those_of_the_measurements():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
-    for name, least in (("methods.json", 20), ("truth.json", 15)):
+    for name, least in (("methods.json", 20), ("truth.json", 15), ("explain.json", 10)):
         claims = json.loads((REPOSITORY / "data" / "results" / name).read_text(encoding="utf-8"))["claims"]
         told = {claim["what"]: [f"{claim['value']:.3g}", claim["wanted"]] for claim in claims}
         shown = {row[0]: row[1:] for row in cells if row[0] in told}
         assert shown == {what: told[what] for what in shown}
         assert len(shown) >= least
+
+
+def test_the_readme_lists_every_notebook_by_the_question_that_it_asks():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[(\w+)\]\(notebooks/\1\.ipynb\) \| (.*) \|$", readme, re.MULTILINE))
+    titles = {}
+    for notebook in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
+        first = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]
+        titles[notebook.stem] = "".join(first).splitlines()[0].removeprefix("# ")
+    assert listed == titles
+    assert all(title.endswith("?") for title in titles.values())
+
+
+def test_the_board_of_the_readme_is_that_of_the_measurements():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = json.loads((REPOSITORY / "data" / "results" / "explain.json").read_text(encoding="utf-8"))["boards"]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line[:1] == "|"]
+    (header,) = (row for row in cells if row[0].startswith("AUC of the pairs that depend"))
+    found = {
+        (row["planted"], row["explanation"], row["learner"][:3]): f"{row['auc']['mean']:.3f}"
+        for row in rows
+        if row["kind"] == "pairs" and row["n"] == 1_000 and row["auc"] is not None
+    }
+    explanations = {row["explanation"] for row in rows if row["kind"] == "pairs"}
+    shown = [row for row in cells if row[0] in explanations]
+    for explanation, *scores in shown:
+        for planted, score in zip(header[1:], scores, strict=True):
+            learned = found.get((planted, explanation, "swe"), "–")
+            assert score == f"{learned} / {found[planted, explanation, 'GPT']}"
+    assert len(shown) >= 9

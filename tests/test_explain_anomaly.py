@@ -104,11 +104,10 @@ def test_the_symbol_that_was_corrupted_is_the_most_surprising_one_given_all_othe
     corrupted, places = flipped(source.sample(500, seeded()), seeded(1))
     found = site_surprises(BornMachine(source.mps()), corrupted)
     others, before = (
-        float(surprise.argmax(1).eq(places).double().mean())
-        for surprise in (found.given_others, found.given_before)
+        float(surprise.argmax(1).eq(places).double().mean()) for surprise in (found.given_others, found.given_before)
     )
-    # Both of its bonds were broken, but for a domain wall beside it, where it has as many neighbours of each kind; after
-    # it comes a second surprise as large, so that those before tell it from the next in half of the strings at most.
+    # Both of its bonds were broken, but for a domain wall beside it, where it has a neighbour of each kind. After it
+    # comes a second surprise as large, so that those before tell it from the next in half of the strings at most.
     assert others > 0.7
     assert before < 0.5
     assert torch.allclose(found.alone, torch.full_like(found.alone, LN2))  # each spin is as likely up as down

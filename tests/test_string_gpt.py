@@ -48,6 +48,34 @@ def test_a_run_repeats_and_another_seed_is_another_run():
     assert not torch.equal(*untrained), "the first weights are drawn by the seed too"
 
 
+def test_conditionals_are_normalised_and_add_up_to_the_string():
+    learned = learn_strings(torch.randint(3, (40, 4)), 3, SMALL)
+    x = torch.randint(3, (7, 4))
+    logs = learned.log_conditionals(x)
+    assert torch.allclose(logs.exp().sum(-1), torch.ones(7, 4, dtype=torch.float64))
+    assert torch.allclose(logs.gather(-1, x[..., None])[..., 0].sum(1), learned.log_prob(x), atol=1e-6)
+
+
+def test_samples_are_as_frequent_as_they_are_probable():
+    learned = learn_strings(markov(300, 4, 0.8), 2, SMALL)
+    every = torch.tensor(list(product(range(2), repeat=4)))
+    drawn = learned.sample(9000, torch.Generator().manual_seed(3))
+    assert drawn.shape == (9000, 4)
+    p, counts = learned.log_prob(every).exp(), (drawn[:, None] == every).all(-1).sum(0)
+    assert float(((counts - 9000 * p).square() / (9000 * p)).sum()) < 37.7, "χ² of 15 degrees, exceeded once in 1,000"
+    assert torch.equal(drawn, learned.sample(9000, torch.Generator().manual_seed(3)))
+    assert learned.sample(0, torch.Generator()).shape == (0, 4)
+
+
+def test_the_untrained_network_is_that_which_learning_starts_from():
+    samples = markov(40, 5, 0.8)
+    learned = learn_strings(samples, 2, StringGPTRecipe(d_model=16, steps=5, seed=4))
+    start = learn_strings(samples, 2, StringGPTRecipe(d_model=16, steps=0, seed=4))
+    assert torch.equal(learned.untrained(4).log_prob(samples), start.log_prob(samples))
+    assert not torch.equal(learned.untrained(5).log_prob(samples), start.log_prob(samples))
+    assert learned.n_params == learned.untrained(4).n_params
+
+
 def test_an_interrupt_keeps_the_best_state_so_far():
     def stop(what: str, done: int, total: int) -> None:
         if done == 45:

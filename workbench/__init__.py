@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from workbench.diagram.drawing import Diagram
     from workbench.diagram.place import Layout
     from workbench.explore.allocation import Limit
+    from workbench.explore.bond_knowledge import KnowledgeLab
     from workbench.explore.compression_lab import CompressionLab
     from workbench.explore.cut import CutLab
     from workbench.explore.exercise import Exercise
     from workbench.explore.explain_lab import ExplainLab
+    from workbench.explore.explanation_board import ExplanationBoard
     from workbench.explore.freeze import FreezeLab
     from workbench.explore.one_weight import WeightLab
     from workbench.explore.path_ledger import LedgerLab
@@ -67,10 +69,12 @@ _HOMES = {
     "Exercise": "workbench.explore.exercise",
     "ExplainLab": "workbench.explore.explain_lab",
     "ExplainView": "workbench.widgets.explain_view",
+    "ExplanationBoard": "workbench.explore.explanation_board",
     "FormatsView": "workbench.widgets.formats_view",
     "FreezeLab": "workbench.explore.freeze",
     "FreezeView": "workbench.widgets.freeze_view",
     "Inspector": "workbench.widgets.inspector",
+    "KnowledgeLab": "workbench.explore.bond_knowledge",
     "KroneckerSum": "workbench.decompose.kronecker",
     "LanguageModel": "workbench.transformer.load",
     "Layout": "workbench.diagram.place",
@@ -118,10 +122,12 @@ __all__ = [
     "Exercise",
     "ExplainLab",
     "ExplainView",
+    "ExplanationBoard",
     "FormatsView",
     "FreezeLab",
     "FreezeView",
     "Inspector",
+    "KnowledgeLab",
     "KroneckerSum",
     "LanguageModel",
     "Layout",

@@ -45,7 +45,7 @@ def gradient_times_input(gpt: StringGPT, x: Int[Tensor, "n sites"]) -> Float[Ten
 
     A local measure: they sum to nothing known. Cost: one pass, and one back.
     """
-    own = functional.one_hot(x, gpt.n_symbols).double()
+    own = functional.one_hot(gpt.checked(x), gpt.n_symbols).double()
     return (_gradient(gpt, own) * own).sum(-1)
 
 
@@ -56,7 +56,7 @@ def integrated_gradients(gpt: StringGPT, x: Int[Tensor, "n sites"], nodes: int =
     symbols tell of each other is given to both in halves, where it is a product of what they are.
     Cost: `nodes` times that of `gradient_times_input`. Source: Sundararajan et al. (2017); on mixtures, ours.
     """
-    own = functional.one_hot(x, gpt.n_symbols).double()
+    own = functional.one_hot(gpt.checked(x), gpt.n_symbols).double()
     line = own - 1 / gpt.n_symbols
     with torch.no_grad():
         whole = mixed_surprises(gpt, own - line)

@@ -63,22 +63,24 @@ class StringGPT:
 
     def log_prob(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, " n"]:
         """ln of each string's probability, float64: a sum of next-symbol terms, so normalised to rounding."""
-        _check(x, self.n_sites, self.n_symbols)
         with torch.inference_mode():
-            parts = [_log_prob(self.model, rows, self.n_symbols) for rows in x.split(_SCORED_ROWS)]
+            parts = [_log_prob(self.model, rows, self.n_symbols) for rows in self.checked(x).split(_SCORED_ROWS)]
         return torch.cat(parts)
 
     def log_conditionals(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, "n sites symbols"]:
         """ln q of every symbol at every site, given the string's symbols before it; float64, nats."""
-        _check(x, self.n_sites, self.n_symbols)
         with torch.no_grad():
-            parts = [self.log_next(self.embedded(rows)) for rows in x.split(_SCORED_ROWS)]
+            parts = [self.log_next(self.embedded(rows)) for rows in self.checked(x).split(_SCORED_ROWS)]
         return torch.cat(parts)
+
+    def checked(self, x: Int[Tensor, "n sites"]) -> Int[Tensor, "n sites"]:
+        """The strings. Raises ValueError for another length or alphabet than was learned."""
+        _check(x, self.n_sites, self.n_symbols)
+        return x
 
     def embedded(self, x: Int[Tensor, "n sites"]) -> Float[Tensor, "n sites d"]:
         """The embedding of the token that each position reads: the start, then every symbol but the last."""
-        _check(x, self.n_sites, self.n_symbols)
-        return self.model.transformer.wte(_read(x, self.n_symbols))
+        return self.model.transformer.wte(_read(self.checked(x), self.n_symbols))
 
     def log_next(self, embedded: Float[Tensor, "n t d"]) -> Float[Tensor, "n t symbols"]:
         """ln q of the symbol at each position, from the embeddings that are read, which it may be differentiated by."""
@@ -97,7 +99,7 @@ class StringGPT:
         return torch.cat(parts)
 
     def untrained(self, seed: int) -> "StringGPT":
-        """A network of the same sizes that learned nothing, its weights drawn by the seed: what to hold this against."""
+        """A network of the same sizes that learned nothing, its weights drawn by the seed: a control."""
         model = _drawn(copy.deepcopy(self.model.config), seed)
         return StringGPT(model.requires_grad_(False), self.n_sites, self.n_symbols, (), 0)
 

@@ -79,15 +79,18 @@ def ablation_map(gpt: StringGPT, x: Int[Tensor, "n sites"]) -> Float[Tensor, "i 
 
     An exact counterfactual of the model: nothing is read that is no symbol. Cost: a pass a site and other symbol.
     """
-    n_sites, before = x.shape[1], gpt.log_conditionals(x).exp()
-    moved = torch.zeros(n_sites, n_sites, dtype=torch.float64)
-    for site in range(n_sites - 1):
-        for shift in range(1, gpt.n_symbols):
-            other = x.clone()
-            other[:, site] = (x[:, site] + shift) % gpt.n_symbols
-            change = (gpt.log_conditionals(other).exp() - before).abs().sum(-1) / 2
-            moved[:, site] += change.mean(0) / (gpt.n_symbols - 1)
-    return _mirrored(moved.T)
+
+    def moved(rows: Tensor) -> Tensor:
+        before, whole = gpt.log_conditionals(rows).exp(), torch.zeros(*rows.shape, gpt.n_sites, dtype=torch.float64)
+        for site in range(gpt.n_sites - 1):
+            for shift in range(1, gpt.n_symbols):
+                other = rows.clone()
+                other[:, site] = (rows[:, site] + shift) % gpt.n_symbols
+                change = (gpt.log_conditionals(other).exp() - before).abs().sum(-1) / 2
+                whole[:, :, site + 1] += change / (gpt.n_symbols - 1)  # where it is read
+        return whole
+
+    return _between_sites(_mean_over_strings(x, moved))
 
 
 def _gradients(gpt: StringGPT, x: Int[Tensor, "n sites"], embedded: Float[Tensor, "n t d"]) -> Float[Tensor, "n j t d"]:
