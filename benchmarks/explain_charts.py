@@ -103,5 +103,6 @@ def _beliefs(axes: Axes, rows: list[dict]) -> None:
         "untrained": "untrained GPT", "r2": "trained GPT",
     }  # fmt: skip
     means = [sum(row[name] for row in last) / len(last) for name in names]
-    axes.barh(list(names.values()), [1 - mean for mean in means], color=LEARNER_COLOURS[0])
+    axes.plot([1 - mean for mean in means], list(names.values()), "o", ms=8, color=LEARNER_COLOURS[0])
+    axes.grid(alpha=0.2)
     axes.set(xscale="log", xlabel="1 − R²: what is left open", title="Beliefs of Mess3, read linearly")
