@@ -75,6 +75,8 @@ def test_drawn_prefixes_tell_about_the_same_as_all(gpt, probe):
     drawn = probe_beliefs(gpt, PROCESS, most=700)
     assert len(drawn.weights) < 3**6 / 2
     assert drawn.r2 == pytest.approx(probe.r2, abs=0.01)
+    assert drawn.one_symbol == pytest.approx(probe.one_symbol, abs=0.03)
+    assert float(drawn.weights.max()) > 0.03, "what is drawn often counts as often"
     assert drawn.untrained == pytest.approx(probe.untrained, abs=0.03)
 
 

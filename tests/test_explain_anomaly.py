@@ -14,8 +14,10 @@ from workbench.born.nonnegative import NonNegativeTrain
 from workbench.born.purified import PurifiedTrain
 from workbench.born.questions import ChainModel
 from workbench.truth.ising_chain import ising_chain
+from workbench.truth.parity import even_parity
 from workbench.truth.processes import mess3
 from workbench.truth.state import ghz
+from workbench.truth.strings import numbered_strings
 
 few = settings(max_examples=15)
 LN2 = math.log(2)
@@ -89,6 +91,21 @@ def test_what_cannot_be_is_infinite_and_between_what_cannot_be_nothing_is_known(
         for surprise, expected in ((found.given_before, before), (found.given_others, others)):
             wanted = torch.tensor(expected, dtype=torch.float64)
             assert torch.allclose(surprise, wanted, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("source", [ghz(6), even_parity(6)], ids=["cat state", "parity"])
+def test_what_rounding_makes_of_an_exact_zero_counts_as_zero(source):
+    cores = list(BornMachine(source.mps()).train.cores)
+    for bond, core in enumerate(cores[:-1]):  # a matrix and its inverse on each bond: zeros are sums that cancel
+        matrix = torch.randn(core.shape[2], core.shape[2], generator=seeded(bond), dtype=torch.float64)
+        cores[bond] = cores[bond] @ matrix
+        cores[bond + 1] = torch.tensordot(torch.linalg.inv(matrix), cores[bond + 1], dims=1)
+    x = numbered_strings(torch.arange(64), 6, 2)
+    found = site_surprises(BornMachine.from_cores(cores), x)
+    expected = site_surprises(source.marginal(range(6)), x)
+    assert bool(expected.given_others.isinf().any())
+    for name in ("given_before", "given_others"):
+        assert torch.allclose(getattr(found, name), getattr(expected, name), atol=1e-9, equal_nan=True)
 
 
 def flipped(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,7 @@ def shapley_values(
     n_nodes = (len(shape) + 1) // 2
     with torch.no_grad():
         parts = x.split(rows_at_once(weights, n_nodes * len(shape)))
-        return torch.cat([_chain_values(weights, rows, shares) for rows in parts])
+        return torch.cat([_chain_values(weights, rows, shares, n_nodes) for rows in parts])
 
 
 def surprise_shapley(model: ChainModel | Table, x: Int[Tensor, "n sites"]) -> Float[Tensor, "n sites"]:
@@ -103,7 +103,8 @@ def surprise_shapley(model: ChainModel | Table, x: Int[Tensor, "n sites"]) -> Fl
     else:
         check_weights(model)
         x = checked_strings(x, tuple(model.shape))
-        logs = (_table_games(model, x, [model.new_ones(size) for size in model.shape]) / model.sum()).log()
+        # The sum of all weights would be taken off every v, and a value is a difference of two.
+        logs = _table_games(model, x, [model.new_ones(size) for size in model.shape]).log()
     _check_possible(logs)
     return values_of_game(-logs)
 
@@ -155,10 +156,10 @@ def values_of_game(game: Float[Tensor, "n subsets"]) -> Float[Tensor, "n sites"]
 
 
 def _chain_values(
-    weights: Weights, x: Int[Tensor, "n sites"], background: Sequence[Float[Tensor, " _"]]
+    weights: Weights, x: Int[Tensor, "n sites"], background: Sequence[Float[Tensor, " _"]], n_nodes: int
 ) -> Float[Tensor, "n sites"]:
-    """The integral over q of ∂_i F(q, ..., q), by its nodes."""
-    nodes, node_shares = _unit_quadrature((x.shape[1] + 1) // 2, weights.cores[0])
+    """The integral over q of ∂_i F(q, ..., q), by so many nodes."""
+    nodes, node_shares = _unit_quadrature(n_nodes, weights.cores[0])
     # A site's symbols have the shares of the background, and at node q of the own symbol q of the way to 1.
     steps = [one_hot(own, len(b)).to(b) - b for b, own in zip(background, x.T, strict=True)]
     shares = [(b + nodes[:, None] * step[:, None]).flatten(0, 1) for b, step in zip(background, steps, strict=True)]
