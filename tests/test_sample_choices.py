@@ -41,7 +41,8 @@ def test_every_learner_learns_a_small_source_and_is_scored(learner):
 def test_names_of_learners_say_all_that_decides_what_is_learned():
     names = [learner.name for learner in (*usual_learners(), gpt_learner(StringGPTRecipe(steps=40)))]
     assert len(set(names)) == len(names)
-    assert "steps 40" in names[-1]
+    assert names[-1] == "GPT of 2 layers, width 32, steps 40"
+    assert gpt_learner(StringGPTRecipe(n_layers=1, d_model=16)).name == "GPT of 1 layers, width 16"
 
 
 def test_sweeps_are_judged_by_samples_that_they_did_not_learn():

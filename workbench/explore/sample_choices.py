@@ -82,7 +82,8 @@ def gpt_learner(recipe: StringGPTRecipe) -> Learner:
         return learn_strings(samples, n_symbols, replace(recipe, seed=seed))
 
     usual = StringGPTRecipe()
-    told = "".join(f", {name} {own}" for name, own in vars(recipe).items() if own != getattr(usual, name))
+    others = {name: own for name, own in vars(recipe).items() if name not in ("n_layers", "d_model")}
+    told = "".join(f", {name} {own}" for name, own in others.items() if own != getattr(usual, name))
     return Learner(f"GPT of {recipe.n_layers} layers, width {recipe.d_model}{told}", learn)
 
 

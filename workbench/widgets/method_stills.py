@@ -37,7 +37,7 @@ def methods_still(rows: Sequence[Row], title: str = "") -> Figure:
     widths = [width for width in widths if width > 1]
     figure, panels = plt.subplots(
         1, len(panels_of), figsize=(4.4 + 0.95 * sum(widths), _height(rows)), layout="constrained", sharey=True,
-        squeeze=False, width_ratios=widths, dpi=80,
+        squeeze=False, width_ratios=widths, dpi=64,
     )  # fmt: skip
     plt.close(figure)  # the figure is the value; a notebook would otherwise show it twice
     lines = {}
@@ -71,7 +71,7 @@ def frobenius_still(rows: Sequence[Row], kept: float) -> Figure:
     if not methods:
         shares = ", ".join(f"{share:g}" for share in sorted({row["kept"] for row in rows if not row["healed"]}))
         raise ValueError(f"no row keeps {kept:g} without healing; there are rows at {shares or 'no share'}.")
-    figure, axes = plt.subplots(figsize=(9, _height(rows)), dpi=75, layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, _height(rows)), dpi=64, layout="constrained")
     plt.close(figure)
     for _, own in sorted(methods.items(), key=lambda item: -_excess(item[1], kept)):
         error = float(np.median([row["frobenius"] for row in own]))
@@ -104,7 +104,7 @@ def profile_still(profile: Profile, ladders: Mapping[str, tuple[Ladder, tuple[in
         for column, share in enumerate(SHARES):
             harm = profile.points[name].get(ladder.bond_within(share * math.prod(shape)), math.nan)
             table[row, column] = harm if math.isnan(harm) else max(harm, SMALLEST)
-    figure, axes = plt.subplots(figsize=(6.2, 0.18 * len(names) + 1.4), dpi=75, layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.2, 0.18 * len(names) + 1.4), dpi=64, layout="constrained")
     plt.close(figure)
     most = max(1e-3, float(np.nanmax(table)))
     image = axes.imshow(table, aspect="auto", cmap="cividis", norm=LogNorm(SMALLEST, most))
