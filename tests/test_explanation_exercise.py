@@ -31,6 +31,7 @@ def test_a_map_that_puts_them_first_is_right_and_one_that_is_blind_is_not():
     ("answer", "told"),
     [
         (None, "no answer yet"),
+        ([(0, 2), (2, 5), (0, 5), (1, 3)], "0 of 3 pairs are missing, 1 of those given do not depend"),
         ([(0, 2), (1, 3)], "2 of 3 pairs are missing, 1 of those given do not depend"),
         ([(0, 6)], "site 6 is not in a string of 6 symbols; give 0 to 5."),
         ([0, 2], "0 is no pair of sites; give pairs such as (0, 3), or a map of all pairs."),

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.born.environments import Weights
-from workbench.truth.strings import MOST_STRINGS, check_sites, table_information
+from workbench.truth.strings import MOST_STRINGS, check_sites, check_symbols, table_information
 
 _ROWS = 2**14  # strings at a time
 
@@ -110,17 +110,7 @@ class ChainModel(ABC):
 
     def checked(self, x: Int[Tensor, "n sites"]) -> Int[Tensor, "n sites"]:
         """The strings on the device of the cores. Raises ValueError for another length or alphabet."""
-        if x.ndim != 2 or x.shape[1] != self.n_sites:
-            raise ValueError(f"strings of this model have {self.n_sites} symbols, a row each, not {tuple(x.shape)}.")
-        x, shape = x.to(self._device), torch.tensor(self.shape, device=self._device)
-        wrong = ((x < 0) | (x >= shape)).nonzero()
-        if len(wrong):
-            row, site = wrong[0].tolist()
-            raise ValueError(
-                f"string {row} has the symbol {int(x[row, site])} at site {site}, which has {self.shape[site]} "
-                f"symbols, 0 to {self.shape[site] - 1} by number."
-            )
-        return x
+        return check_symbols(x.to(self._device), self.shape, "model")
 
     def gradient(self, x: Int[Tensor, "n sites"]) -> tuple[Float[Tensor, "..."], ...]:
         """The derivative of the mean ln p of strings by each of the `parameters`, the normalisation with it.

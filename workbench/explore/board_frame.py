@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import combinations
 
 import torch
@@ -128,7 +129,7 @@ class BoardFrame:
     n_sites: int
     points: tuple[ExplanationPoint, ...]
 
-    @property
+    @cached_property
     def board(self) -> tuple[BoardRow, ...]:
         """A row for every learner, number of samples and explanation, in the order in which they were asked for."""
         groups: dict[tuple[str, int, str], list[Judged]] = {}
@@ -137,7 +138,7 @@ class BoardFrame:
                 groups.setdefault((point.learner, point.n, judged.explanation), []).append(judged)
         return tuple([_row(*place, own) for place, own in groups.items()])
 
-    @property
+    @cached_property
     def attributions(self) -> tuple[AttributionRow, ...]:
         """A row for every learner, number of samples and attribution, in the order in which they were asked for."""
         groups: dict[tuple[str, int, str], list[Attributed]] = {}

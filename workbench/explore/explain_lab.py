@@ -15,11 +15,9 @@ from workbench.explore.progress import Progress, shown
 from workbench.explore.sample_choices import gpt_learner, sweep_learner
 from workbench.explore.sample_complexity import MOST_SCORED, Learner, SampleLab
 from workbench.transformer.string_gpt import StringGPTRecipe
-from workbench.truth.enumerated import TableSource, log_table
-from workbench.truth.source import Description, Source
+from workbench.truth.enumerated import tabled
+from workbench.truth.source import Source
 from workbench.truth.strings import check_enumerable, check_sites
-
-_MISSED = 1e-3  # of a sum of probabilities: a transformer in float32 misses 1e-5
 
 
 class ExplainLab:
@@ -39,8 +37,8 @@ class ExplainLab:
         if source.n_sites < 2:
             raise ValueError(f"{source.describe().name} has {source.n_sites} site; a chain to explore has 2 or more.")
         self.source = source
-        self._truth = _tabled(source, source, source.describe().name)
-        self._models = {name: _tabled(source, model, name) for name, model in models.items()}
+        self._truth = tabled(source, source, source.describe().name)
+        self._models = {name: tabled(source, model, name) for name, model in models.items()}
         self._given: dict[int, int] = {}
         self._model, self._map, self._bond = next(iter(models)), next(iter(MAPS)), source.n_sites // 2 - 1
 
@@ -147,15 +145,3 @@ class ExplainLab:
                 told = condition_told(given, self.source.alphabet)
                 raise ValueError(f"{name} excludes every string with {told}; free a site or choose another symbol.")
         self._given, self._model = given, model
-
-
-def _tabled(source: Source, model: Probable, name: str) -> TableSource:
-    """A model as the table of its probabilities."""
-    table = log_table(model, len(source.alphabet), source.n_sites).exp()
-    missed = float(table.sum()) - 1
-    if not abs(missed) < _MISSED:
-        raise ValueError(
-            f"{name} gives the {table.numel()} strings of {source.describe().name} the sum {1 + missed:.4g}, not 1: "
-            "give a model of the same sites and symbols, normalised."
-        )
-    return TableSource.of_probabilities(table, source.alphabet, Description(name, "", "every string asked for"))

@@ -25,6 +25,7 @@ from workbench.explore.explanations import (
     Attribution,
     Explanation,
     Subject,
+    fits,
     usual_attributions,
     usual_explanations,
 )
@@ -34,6 +35,7 @@ from workbench.explore.sample_complexity import Learner
 from workbench.truth.amplitudes import MOST_DECOMPOSED, amplitudes_of_table
 from workbench.truth.enumerated import table_of
 from workbench.truth.planted import Planted
+from workbench.truth.scores import scores
 from workbench.truth.strings import check_enumerable
 
 _OF_TRUTH = 5_000  # samples that explanations of samples see of the truth
@@ -45,7 +47,7 @@ class ExplanationBoard:
     """One planted truth, and every explanation of what learners made of samples of it, scored.
 
     Every model is asked for all strings, so that its explanations are exact; the truth's own train is explained first,
-    as the line that nothing can be above. A point depends on the planted truth, learner, size, seed and explanations;
+    as the line that no AUC can be above. A point depends on the planted truth, learner, size, seed and explanations;
     with a `cache` directory it is kept there as it comes, and not measured again.
     Raises ValueError for a source of more than 2^20 strings, no size or seed, or explanations of one name.
     """
@@ -113,14 +115,12 @@ class ExplanationBoard:
 
     def _measured(self, learner: str, n: int, seed: int) -> ExplanationPoint:
         subject = self.subject(learner, n, seed)
-        p, q = self._table, subject.known.table
-        seen = p > 0
         entropy = _middle_entropy(BornMachine(subject.known.mps())) - self._entropy
-        own = off_diagonal(direct_dependence(q))
-        judged = tuple([self._judged(how, subject, own) for how in self.explanations if how.fits(subject.model)])
-        kl = float((p[seen] * (p[seen].log() - q[seen].log())).sum())
+        own = off_diagonal(direct_dependence(subject.known.table))
+        judged = tuple([self._judged(how, subject, own) for how in self.explanations if fits(how, subject.model)])
+        kl = scores(self._table.log(), subject.known.table.log()).kl
         return ExplanationPoint(
-            learner, n, seed, max(0.0, kl), counterfactual_error(pair_marginals(subject.known), self._joint),
+            learner, n, seed, kl, counterfactual_error(pair_marginals(subject.known), self._joint),
             entropy, judged, self._attributed(subject),
         )  # fmt: skip
 
@@ -139,7 +139,7 @@ class ExplanationBoard:
         said = subject.model.log_prob(self._strings).isfinite()
         found = []
         for how in self.attributions:
-            if how.fits(subject.model):
+            if fits(how, subject.model):
                 fresh = Subject(subject.model, subject.samples, subject.source, subject.seed)
                 start, score = time.perf_counter(), None
                 if bool(said.any()):

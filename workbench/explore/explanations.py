@@ -26,8 +26,8 @@ from workbench.transformer.string_maps import (
     integrated_gradients_map,
     rollout_map,
 )
-from workbench.truth.enumerated import TableSource, log_table
-from workbench.truth.source import Description, Source
+from workbench.truth.enumerated import TableSource, tabled
+from workbench.truth.source import Source
 
 _READ = 256  # strings that a map of a GPT is a mean over
 
@@ -44,10 +44,7 @@ class Subject:
     @cached_property
     def known(self) -> TableSource:
         """The model's distribution in a table of all strings: exact."""
-        table = log_table(self.model, len(self.source.alphabet), self.source.n_sites).exp()
-        return TableSource.of_probabilities(
-            table, self.source.alphabet, Description("learned", "", "enumerated", False)
-        )
+        return tabled(self.source, self.model, "the model")
 
     @cached_property
     def joint(self) -> Float[Tensor, "i j a b"]:
@@ -70,10 +67,6 @@ class Explanation:
     name: str
     explain: Callable[[Subject], Float[Tensor, "i j"]]
     of_gpt: bool = False
-
-    def fits(self, model: Probable) -> bool:
-        """Whether it can explain this model."""
-        return not self.of_gpt or isinstance(model, StringGPT)
 
 
 def usual_explanations() -> tuple[Explanation, ...]:
@@ -104,10 +97,6 @@ class Attribution:
     attribute: Callable[[Subject, Int[Tensor, "n sites"]], Float[Tensor, "n sites"]]
     of_gpt: bool = False
 
-    def fits(self, model: Probable) -> bool:
-        """Whether it can explain this model."""
-        return not self.of_gpt or isinstance(model, StringGPT)
-
 
 def usual_attributions() -> tuple[Attribution, ...]:
     """Shapley values and surprises of any distribution, what gradients say of a GPT, and chance."""
@@ -124,6 +113,11 @@ def usual_attributions() -> tuple[Attribution, ...]:
         Attribution("integrated gradients of the surprise", _of_gpt(integrated_gradients), of_gpt=True),
         Attribution("chance, site by site", lambda subject, x: torch.rand(x.shape, generator=_drawn(subject)).double()),
     )
+
+
+def fits(how: Explanation | Attribution, model: Probable) -> bool:
+    """Whether it can explain this model."""
+    return not how.of_gpt or isinstance(model, StringGPT)
 
 
 def _of_gpt(found: Callable[[StringGPT, Tensor], Tensor]) -> Callable[[Subject, Tensor], Tensor]:

@@ -9,12 +9,12 @@ site adds in the order of the string and `leave_one_out` what it adds as the las
 all orders, and need more than a GPT's conditionals.
 """
 
-import numpy
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from workbench.transformer.attribution_rules import mean_on_line
 from workbench.transformer.string_gpt import StringGPT
 
 
@@ -60,9 +60,7 @@ def integrated_gradients(gpt: StringGPT, x: Int[Tensor, "n sites"], nodes: int =
     line = own - 1 / gpt.n_symbols
     with torch.no_grad():
         whole = mixed_surprises(gpt, own - line)
-    for place, weight in zip(*numpy.polynomial.legendre.leggauss(nodes), strict=True):  # on -1 to 1
-        whole += float(weight) / 2 * (_gradient(gpt, own - line * float(1 - place) / 2) * line).sum(-1)
-    return whole
+    return whole + mean_on_line(lambda share: (_gradient(gpt, own - line * (1 - share)) * line).sum(-1), nodes)
 
 
 def mixed_surprises(gpt: StringGPT, mixed: Float[Tensor, "n sites symbols"]) -> Float[Tensor, "n sites"]:

@@ -26,6 +26,7 @@ from workbench.truth.strings import (
 )
 
 _ROWS = 2**18  # strings at a time
+_MISSED = 1e-3  # of a sum of probabilities: a transformer in float32 misses 1e-5
 
 
 def table_of(source: Source) -> Float[Tensor, "*symbols"]:
@@ -128,6 +129,21 @@ class TableSource:
             len(self.alphabet), self.n_sites, "a table is decomposed for fewer sites only", MOST_DECOMPOSED
         )
         return state_train(self.amplitudes)
+
+
+def tabled(source: Source, model: Probable, name: str) -> TableSource:
+    """A model of the strings of a source as the table of its probabilities: asked for every string.
+
+    Raises ValueError above 2^24 strings, or if its probabilities do not sum to one within a thousandth.
+    """
+    table = log_table(model, len(source.alphabet), source.n_sites).exp()
+    missed = float(table.sum()) - 1
+    if not abs(missed) < _MISSED:
+        raise ValueError(
+            f"{name} gives the {table.numel()} strings of {source.describe().name} the sum {1 + missed:.4g}, not 1: "
+            "give a model of the same sites and symbols, normalised."
+        )
+    return TableSource.of_probabilities(table, source.alphabet, Description(name, "", "every string asked for"))
 
 
 def _check_table(table: Tensor, n_symbols: int) -> None:

@@ -28,6 +28,20 @@ def check_strings(x: Int[Tensor, "n sites"], n_sites: int, alphabet: Sequence[st
         )
 
 
+def check_symbols(x: Int[Tensor, "n sites"], shape: Sequence[int], whose: str) -> Int[Tensor, "n sites"]:
+    """`x` as it is. Raises ValueError unless each symbol is one of the so many that its site has; `whose` is told."""
+    if x.ndim != 2 or x.shape[1] != len(shape):
+        raise ValueError(f"strings of this {whose} have {len(shape)} symbols, a row each, not {tuple(x.shape)}.")
+    wrong = ((x < 0) | (x >= torch.tensor(shape, device=x.device))).nonzero()
+    if len(wrong):
+        row, site = wrong[0].tolist()
+        raise ValueError(
+            f"string {row} has the symbol {int(x[row, site])} at site {site}, which has {shape[site]} symbols, 0 to "
+            f"{shape[site] - 1} by number."
+        )
+    return x
+
+
 def check_sites(sites: Sequence[int], n_sites: int) -> tuple[int, ...]:
     """`sites` as they are. Raises ValueError unless they are different sites of a string of `n_sites`."""
     for site in sites:

@@ -15,13 +15,12 @@ from workbench.born.environments import LinearWeights, Weights, picked, scaled
 from workbench.born.explain.seen_sites import (
     as_rows,
     check_weights,
-    checked_strings,
     mirrored,
     rows_at_once,
     starts,
 )
 from workbench.born.questions import ChainModel
-from workbench.truth.strings import table_entropy
+from workbench.truth.strings import check_symbols, table_entropy
 
 Table = Float[Tensor, "*symbols"]
 
@@ -55,7 +54,7 @@ def site_surprises(model: ChainModel | Table, x: Int[Tensor, "n sites"]) -> Site
             parts = [_chain_surprises(model, rows) for rows in x.split(_rows_kept(model.weights))]
     else:
         check_weights(model)
-        x = checked_strings(x, tuple(model.shape))
+        x = check_symbols(x, tuple(model.shape), "function")
         singles = tuple([_summed_but(model, (site,)) / model.sum() for site in range(model.ndim)])
         parts = [_table_surprises(model, x)]
     alone = torch.stack([(1 / single[own]).log() for single, own in zip(singles, x.T, strict=True)], 1)

@@ -95,20 +95,6 @@ def check_subsets(n_sites: int) -> None:
         )
 
 
-def checked_strings(x: Int[Tensor, "n sites"], shape: Sequence[int]) -> Int[Tensor, "n sites"]:
-    """The strings. Raises ValueError unless each symbol is one of the so many that its site has."""
-    if x.ndim != 2 or x.shape[1] != len(shape):
-        raise ValueError(f"strings of this function have {len(shape)} symbols, a row each, not {tuple(x.shape)}.")
-    wrong = ((x < 0) | (x >= torch.tensor(shape, device=x.device))).nonzero()
-    if len(wrong):
-        row, site = wrong[0].tolist()
-        raise ValueError(
-            f"string {row} has the symbol {int(x[row, site])} at site {site}, which has {shape[site]} symbols, 0 to "
-            f"{shape[site] - 1} by number."
-        )
-    return x
-
-
 def checked_background(
     background: Sequence[Float[Tensor, " _"]] | None, shape: Sequence[int], like: Tensor
 ) -> list[Float[Tensor, " _"]]:

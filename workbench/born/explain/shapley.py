@@ -28,7 +28,6 @@ from workbench.born.explain.seen_sites import (
     check_subsets,
     check_weights,
     checked_background,
-    checked_strings,
     log_marginal,
     log_marginals_of_subsets,
     mirrored,
@@ -38,6 +37,7 @@ from workbench.born.explain.seen_sites import (
 )
 from workbench.born.questions import ChainModel
 from workbench.decompose.train import TensorTrain
+from workbench.truth.strings import check_symbols
 
 _NUMBERS = 2**22  # of the tables of several strings that are summed at a time
 
@@ -68,7 +68,7 @@ def shapley_values(
     a string, each used once a site, and a few passes over the table.
     """
     shape = tuple(function.shape)
-    x = function.checked(x) if isinstance(function, ChainModel) else checked_strings(x, shape)
+    x = function.checked(x) if isinstance(function, ChainModel) else check_symbols(x, shape, "function")
     shares = checked_background(background, shape, x)
     if isinstance(function, Tensor):
         check_float64(function, "the table")
@@ -102,7 +102,7 @@ def surprise_shapley(model: ChainModel | Table, x: Int[Tensor, "n sites"]) -> Fl
         logs = log_marginals_of_subsets(model, x)
     else:
         check_weights(model)
-        x = checked_strings(x, tuple(model.shape))
+        x = check_symbols(x, tuple(model.shape), "function")
         # The sum of all weights would be taken off every v, and a value is a difference of two.
         logs = _table_games(model, x, [model.new_ones(size) for size in model.shape]).log()
     _check_possible(logs)
