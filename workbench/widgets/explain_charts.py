@@ -18,7 +18,7 @@ TRUTH, MODEL = DROPPED, LEARNER_COLOURS[0]
 FLOOR = 1e-8  # a Schmidt value below is drawn there
 LEAST = 1e-3  # the end of a colour scale at least, or what rounding leaves would look like a tie
 BLANK = (0.5, 0.5, 0.5, 0.3)  # where a map has no number, told apart from zero on light and on dark
-_WIDE, _NARROW = 900, 446
+_WIDE, _NARROW = 820, 405  # two narrow ones side by side beside the file list of a page of 1280
 
 
 @dataclass(frozen=True)
