@@ -20,7 +20,7 @@ LAYERS = {
     1: ("program", "decompose", "diagram", "rewrite"),
     2: ("transformer", "compress", "truth", "born"),
     3: ("explore",),
-    4: ("widgets", "cli", "jupyter", "machine", "__main__"),
+    4: ("widgets", "cli", "commands", "jupyter", "machine", "__main__"),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 FACADE = "__init__"  # `import workbench` gathers names from any layer; what it loads is tested below

@@ -1,0 +1,1 @@
+"""What each `workbench` command asks for and does; the module `cli` gathers them."""
