@@ -1,6 +1,6 @@
 # make lab     JupyterLab on the first notebook        make test    everything CI checks
 # make demo    one layer-by-layer compression          make bench   the benchmarks
-# make pages   the gallery's pictures and the notebooks' outputs, made again
+# make pages   the gallery's and the README's pictures, and the notebooks' outputs, made again
 # make clean   removes all that make made
 #
 # PYTHON names the Python that .venv is made with: make lab PYTHON=python3.12
@@ -15,7 +15,7 @@ lab: .venv/.lab
 	$(BIN)/workbench lab
 
 demo: .venv/.lab
-	$(BIN)/workbench compress --model data/pygpt --method svd --metric input --kept 0.4
+	$(BIN)/workbench compress --model pygpt --method svd --metric input --kept 0.4
 
 test: .venv/.test
 	$(BIN)/ruff check
@@ -30,6 +30,7 @@ bench: .venv/.bench
 
 pages: .venv/.lab
 	$(BIN)/python docs/make_gallery.py
+	$(BIN)/python docs/make_views.py
 	$(BIN)/python .ci/execute_notebooks.py
 
 clean:

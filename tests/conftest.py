@@ -1,7 +1,9 @@
 """What every test runs under: checked annotations, fixed seeds, no hub, and reasons for what is skipped."""
 
+import logging
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -51,3 +53,16 @@ def shared_data(repository: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data beside the checkout: {folder} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a Dask scheduler with two worker processes of one thread each, on this machine."""
+    from distributed import LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # tests kill workers, and it would tell of each
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
+        silence_logs=logging.CRITICAL,
+    ) as made:  # fmt: skip
+        yield made.scheduler_address

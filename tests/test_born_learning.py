@@ -179,7 +179,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         descending(tmp_path)
     record = json.loads((tmp_path / "learning.json").read_text())
     (tmp_path / "learning.json").write_text(json.dumps(record | {"format": 7}))
-    with pytest.raises(ValueError, match="is no learning run of format 1; give another directory, or remove it"):
+    with pytest.raises(ValueError, match="is no learning run of format 2; give another directory, or remove it"):
         sweeping(tmp_path)
     (tmp_path / "learning.json").write_text("{")
     with pytest.raises(ValueError, match=r"is damaged .*; remove .* and begin anew"):

@@ -387,7 +387,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_the_layers_stay(subject, tmp
     record = json.loads((path / "heal.json").read_text())
     assert record["recipe"] == asdict(RECIPE)
     (path / "heal.json").write_text(json.dumps(record | {"format": 3}))
-    refused("is no heal run of format 1", Subject(tiny_models.gpt2()))
+    refused("is no heal run of format 2", Subject(tiny_models.gpt2()))
     (path / "heal.json").write_text("{")
     refused("is damaged", Subject(tiny_models.gpt2()))
 

@@ -11,17 +11,6 @@ import pytest
 from workbench import jupyter
 
 
-def test_a_package_without_its_notebooks_says_where_they_come_from(monkeypatch, tmp_path):
-    monkeypatch.setattr(jupyter, "_PACKAGE", tmp_path / "site-packages" / "workbench")
-    place = re.escape(str(tmp_path / "site-packages" / "notebooks"))
-    with pytest.raises(FileNotFoundError, match=rf"no folder {place}: .* Clone the repository and run `make lab`"):
-        jupyter.notebooks_dir()
-
-
-def test_the_notebooks_of_the_checkout_are_found(repository):
-    assert jupyter.notebooks_dir() == repository / "notebooks"
-
-
 def test_a_notebook_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=re.escape(f"there is no notebook {tmp_path / 'bonds.ipynb'} to open")):
         jupyter.open_lab(tmp_path / "bonds.ipynb")

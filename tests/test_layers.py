@@ -16,11 +16,25 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 # Layer of each module or subpackage of workbench. Imports point downward or stay within the layer.
 LAYERS = {
-    0: ("network", "node", "spectrum", "whole_files", "contraction", "exchange", "memory", "rounding", "run_files"),
+    0: (
+        "network",
+        "node",
+        "spectrum",
+        "whole_files",
+        "file_locks",
+        "contraction",
+        "exchange",
+        "memory",
+        "rounding",
+        "spill",
+        "run_files",
+        "shipped",
+        "workers",
+    ),
     1: ("program", "decompose", "diagram", "rewrite"),
     2: ("transformer", "compress", "truth", "born"),
     3: ("explore",),
-    4: ("widgets", "cli", "commands", "jupyter", "machine", "__main__"),
+    4: ("widgets", "cli", "commands", "jupyter", "machine", "gpu", "notebook_copies", "__main__"),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 FACADE = "__init__"  # `import workbench` gathers names from any layer; what it loads is tested below
@@ -39,6 +53,7 @@ OF_ONE_MODULE = {
     "explore/board_frame": {"scipy"},  # quantiles of Student's distribution
     "truth/ground_state": {"scipy"},  # the lowest eigenvector of a sparse matrix
     "truth/onsager": {"scipy"},  # an elliptic integral
+    "workers/cluster": {"distributed"},  # imported when a scheduler is asked
 }
 LAZY = {
     "whole_files": {"safetensors"},

@@ -83,7 +83,7 @@ def test_a_file_of_another_lab_is_refused(tmp_path):
     lab.run(progress=lambda *told: None)
     (file,) = tmp_path.iterdir()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"learner": "another"}))
-    with pytest.raises(ValueError, match="another source or learner"):
+    with pytest.raises(ValueError, match="they depend on something else"):
         SampleLab(parity(4), COUNTS, [5], [0], tmp_path)
     file.write_text("{")
     with pytest.raises(ValueError, match="holds no points of these"):

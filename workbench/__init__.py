@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from workbench.explore.explain_lab import ExplainLab
     from workbench.explore.explanation_board import ExplanationBoard
     from workbench.explore.freeze import FreezeLab
+    from workbench.explore.module_lab import ModuleLab
     from workbench.explore.one_weight import WeightLab
     from workbench.explore.path_ledger import LedgerLab
     from workbench.explore.proving import ProofLab
     from workbench.explore.sample_complexity import SampleLab
     from workbench.explore.sample_explorer import SampleExplorer
     from workbench.explore.survival import SurvivalLab
+    from workbench.explore.sweep import Sweep
+    from workbench.explore.sweep_grids import CompressionGrid, LearningGrid
     from workbench.explore.theatre import Theatre
     from workbench.explore.zoom import Zoom
     from workbench.network import Network
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from workbench.widgets.proof_view import ProofView
     from workbench.widgets.sample_view import SampleView
     from workbench.widgets.survival_view import SurvivalView
+    from workbench.widgets.sweep_view import SweepView
     from workbench.widgets.theatre_view import TheatreView
     from workbench.widgets.zoom_view import ZoomView
 
@@ -60,6 +64,7 @@ _HOMES = {
     "Apply": "workbench.program",
     "BornMachine": "workbench.born.machine",
     "CanonicalPolyadic": "workbench.decompose.cp",
+    "CompressionGrid": "workbench.explore.sweep_grids",
     "CompressionLab": "workbench.explore.compression_lab",
     "CompressionView": "workbench.widgets.compression_view",
     "Contract": "workbench.program",
@@ -78,10 +83,12 @@ _HOMES = {
     "KroneckerSum": "workbench.decompose.kronecker",
     "LanguageModel": "workbench.transformer.load",
     "Layout": "workbench.diagram.place",
+    "LearningGrid": "workbench.explore.sweep_grids",
     "LedgerLab": "workbench.explore.path_ledger",
     "LedgerView": "workbench.widgets.ledger_view",
     "Limit": "workbench.explore.allocation",
     "LowRank": "workbench.decompose.low_rank",
+    "ModuleLab": "workbench.explore.module_lab",
     "Network": "workbench.network",
     "Node": "workbench.node",
     "Program": "workbench.program",
@@ -94,6 +101,8 @@ _HOMES = {
     "Spectrum": "workbench.spectrum",
     "SurvivalLab": "workbench.explore.survival",
     "SurvivalView": "workbench.widgets.survival_view",
+    "Sweep": "workbench.explore.sweep",
+    "SweepView": "workbench.widgets.sweep_view",
     "TensorRing": "workbench.decompose.ring",
     "TensorTrain": "workbench.decompose.train",
     "Theatre": "workbench.explore.theatre",
@@ -113,6 +122,7 @@ __all__ = [
     "Apply",
     "BornMachine",
     "CanonicalPolyadic",
+    "CompressionGrid",
     "CompressionLab",
     "CompressionView",
     "Contract",
@@ -131,10 +141,12 @@ __all__ = [
     "KroneckerSum",
     "LanguageModel",
     "Layout",
+    "LearningGrid",
     "LedgerLab",
     "LedgerView",
     "Limit",
     "LowRank",
+    "ModuleLab",
     "Network",
     "Node",
     "Program",
@@ -147,6 +159,8 @@ __all__ = [
     "Spectrum",
     "SurvivalLab",
     "SurvivalView",
+    "Sweep",
+    "SweepView",
     "TensorRing",
     "TensorTrain",
     "Theatre",

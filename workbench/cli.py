@@ -1,11 +1,11 @@
-"""The `workbench` command: lab, compress, train, check."""
+"""The `workbench` command: lab, compress, sweep, train, check."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workbench.commands import compress
+from workbench.commands import compress, lab, sweep
 
 # The choices of a training run that the command line offers; the others, and every default, are the recipes'.
 _RECIPE = {
@@ -22,13 +22,19 @@ _RECIPE = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 1 something is missing here, 2 the request was wrong."""
+    """Runs one command and returns its exit status: 0 done, 1 something is missing here, 2 the request was wrong or
+    there is no room for it, 130 interrupted.
+    """
     parsed = _parser().parse_args(arguments)
     try:
         return parsed.run(parsed)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"workbench {parsed.command}: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
+        told = str(error) or "the memory does not suffice."  # Python's own MemoryError has no words
+        print(f"workbench {parsed.command}: {' '.join(told.split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"workbench {parsed.command}: interrupted; what was saved is whole.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,13 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    lab = commands.add_parser("lab", help="open JupyterLab on the first notebook")
-    lab.add_argument("--notebook", type=Path, default=None, help="another notebook to open")
-    lab.add_argument("--port", type=int, default=None)
-    lab.add_argument("--no-browser", action="store_true", help="only print the URL")
-    lab.set_defaults(run=_lab)
-
+    lab.add(commands)
     compress.add(commands)
+    sweep.add(commands)
 
     train = commands.add_parser("train", help="train one of the small models that are shipped, from nothing")
     train.add_argument("--out", type=Path, required=True, help="directory of the checkpoint; a run there is resumed")
@@ -60,13 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say what this machine has, and what would not work on it")
     check.set_defaults(run=_check)
     return parser
-
-
-def _lab(parsed: argparse.Namespace) -> int:
-    from workbench.jupyter import notebooks_dir, open_lab
-
-    notebook = parsed.notebook or notebooks_dir() / "00_start.ipynb"
-    return open_lab(notebook, parsed.port, browser=not parsed.no_browser)
 
 
 def _train(parsed: argparse.Namespace) -> int:

@@ -5,22 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-_PACKAGE = Path(__file__).resolve().parent
-_SETTINGS = _PACKAGE / "jupyter_config"
-
-
-def notebooks_dir() -> Path:
-    """The folder of notebooks in the checkout that this package runs from.
-
-    Raises FileNotFoundError where the package was installed without its notebooks.
-    """
-    folder = _PACKAGE.parent / "notebooks"
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {folder}: the notebooks come with the repository, not with the installed package. "
-            "Clone the repository and run `make lab` there, or name a notebook of your own."
-        )
-    return folder
+_SETTINGS = Path(__file__).resolve().parent / "jupyter_config"
 
 
 def open_lab(notebook: Path, port: int | None = None, browser: bool = True) -> int:

@@ -8,12 +8,19 @@ from importlib.util import find_spec
 
 import torch
 
+from workbench.gpu import surroundings
 from workbench.memory import free_bytes
 from workbench.transformer.corpus import held_out_text
 from workbench.transformer.load import load
 
 _NEEDED = ("torch", "transformers", "safetensors", "tensornetwork", "opt_einsum", "numpy")
 _WIDGETS = ("jupyterlab", "ipywidgets", "anywidget", "plotly", "matplotlib")
+# By extra of pyproject.toml: the module that is imported, and the package that brings it.
+_OPTIONAL = {
+    "quantise": ("torchao", "torchao"),
+    "digits": ("sklearn", "scikit-learn"),
+    "cluster": ("distributed", "distributed"),
+}
 _BYTES_WANTED = 2 * 2**30  # the shipped model needs 0.6 GiB; a GPT-2 of 124M parameters 1.7 GiB
 
 
@@ -27,7 +34,11 @@ def report() -> tuple[list[str], list[str]]:
         here = {name: metadata.version(name) for name in packages if find_spec(name)}
         lines.append(f"{title}: " + ", ".join(f"{name} {version}" for name, version in here.items()))
         problems += [f"{name} is not installed: pip install {name}." for name in packages if name not in here]
-    lines.append(_device_line())
+    lines.append(_optional_line())
+    lines.append(f"device: cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    gpu = surroundings()
+    lines.append(f"gpu: {gpu.told()}")
+    problems += filter(None, [gpu.problem()])
     memory = free_bytes()
     if memory is not None:
         lines.append(f"memory: {memory / 2**30:.1f} GiB free")
@@ -39,13 +50,13 @@ def report() -> tuple[list[str], list[str]]:
     return lines, problems
 
 
-def _device_line() -> str:
-    if not torch.cuda.is_available():
-        return (
-            f"device: cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}; no CUDA device"
-        )
-    properties = torch.cuda.get_device_properties(0)
-    return f"device: cuda, {properties.name} with {properties.total_memory / 2**30:.0f} GiB"
+def _optional_line() -> str:
+    """What only some commands need, by the extra that brings it."""
+    found = []
+    for extra, (module, package) in _OPTIONAL.items():
+        here = f"{package} {metadata.version(package)}" if find_spec(module) else f"{package} is not installed"
+        found.append(f"{extra} ({here})")
+    return "optional: " + ", ".join(found)
 
 
 def _model_problems(lines: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -46,3 +47,13 @@ def test_lab_neither_asks_about_news_nor_fetches_it(lab, open_notebook):
     expect(page.locator(".Toastify__toast")).to_have_count(0)
     assert not [url for url in asked if "/lab/api/news" in url or "/lab/api/update" in url]
     assert asked
+
+
+def test_lab_listens_on_this_computer_alone(lab):
+    tables = [path for path in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if path.exists()]
+    if not tables:
+        pytest.skip("this system has no /proc/net/tcp to read who listens where")
+    rows = [line.split() for table in tables for line in table.read_text(encoding="ascii").splitlines()[1:]]
+    port = f"{int(lab.url.rsplit(':', 1)[1]):04X}"
+    listening = [row[1].rsplit(":", 1)[0] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")]
+    assert listening == ["0100007F"]  # 127.0.0.1, its bytes from the last

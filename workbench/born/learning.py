@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -156,7 +157,21 @@ class Learning(Generic[Model]):
     def run(self, progress: Progress | None = None) -> Iterator[Round]:
         """The rounds still to do, each as it is done; whoever leaves, even in the middle of one, may go on by calling
         again. `progress` is told what is being done, how much of it is done, and of how much.
+        Raises BlockingIOError if another process runs in its checkpoint.
         """
+        with nullcontext() if self._files is None else self._files.alone():
+            yield from self._run(progress)
+
+    @property
+    def _ended(self) -> str:
+        done, recipe = len(self._curve), self._learner.recipe
+        if self._diverged:
+            return "diverged"
+        if done >= recipe.rounds:
+            return "finished"
+        return "no longer better" if done - self._best_round >= recipe.patience else ""
+
+    def _run(self, progress: Progress | None) -> Iterator[Round]:
         self._stopping, began = False, time.perf_counter() - self._seconds
         self._learner.load(self._now)
         try:
@@ -169,15 +184,6 @@ class Learning(Generic[Model]):
                 yield self._curve[-1]
         finally:
             self._save()
-
-    @property
-    def _ended(self) -> str:
-        done, recipe = len(self._curve), self._learner.recipe
-        if self._diverged:
-            return "diverged"
-        if done >= recipe.rounds:
-            return "finished"
-        return "no longer better" if done - self._best_round >= recipe.patience else ""
 
     def _take_round(self, began: float, progress: Progress | None) -> None:
         number = len(self._curve) + 1

@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.commands.streamed import stream
+
 if TYPE_CHECKING:
     from workbench.compress.recipe import Recipe
     from workbench.explore.allocation import Limit
@@ -36,12 +38,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     compress.add_argument("--max-params", type=int, default=None, help="instead: numbers of the whole model at most")
     compress.add_argument("--max-bytes", type=int, default=None, help="instead: bytes of the whole model at most")
     compress.add_argument("--max-multiply-adds", type=int, default=None, help="instead: multiply-adds a token at most")
+    compress.add_argument("--cache", type=Path, default=None, help="directory to keep decompositions in, and find them")
     compress.add_argument("--profile", type=Path, default=None, help="file of a measured budget's sweep, to go on with")
     compress.add_argument("--compensate", action="store_true", help="fit cut matrices behind the cut ones before them")
     compress.add_argument("--heal", type=int, default=0, help="steps of distillation from the dense model")
     compress.add_argument("--heal-checkpoint", type=Path, default=None, help="directory to resume healing from")
     compress.add_argument("--bits", type=int, default=None, help="quantise the factors to 8 or 4 bits")
     compress.add_argument("--windows", type=int, default=64, help="at most this many windows are scored")
+    compress.add_argument("--stream", action="store_true", help="read, cut and write one matrix at a time: for a "
+                          "checkpoint larger than memory; needs --out, and goes on where it was stopped")  # fmt: skip
     compress.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     compress.add_argument(
         "--out", type=Path, default=None, help="write the compressed checkpoint to this new directory"
@@ -51,6 +56,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _compress(parsed: argparse.Namespace) -> int:
+    if parsed.stream:
+        return stream(parsed, _recipe(parsed))
     from workbench.compress.windows import read_text, windows_of_lines
     from workbench.explore.allocation import check_budget
     from workbench.explore.compression_lab import CompressionLab
@@ -118,7 +125,7 @@ def _limit(parsed: argparse.Namespace) -> "Limit":
 
 def _made(lab: "CompressionLab", parsed: argparse.Namespace, recipe: "Recipe", limit: "Limit") -> None:
     """Decomposes, cuts, and does what else was asked for, in this order."""
-    lab.decompose(recipe)
+    lab.decompose(recipe, cache=parsed.cache)
     if parsed.budget == "measured":
         lab.sweep(parsed.profile)
     lab.keep(limit, budget=parsed.budget)

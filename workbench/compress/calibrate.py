@@ -1,17 +1,21 @@
 """What a model's weight matrices really receive, and what its loss feels of what they give."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.compress.moment_groups import moment_groups, sums_by_block
+from workbench.compress.moments import MomentSums, Rows, recorded
 from workbench.compress.table_moments import TableMoments, TableSums
 from workbench.compress.windows import Windows
 from workbench.decompose.metric import PLAIN, Metric
+from workbench.memory import gpu_memory_named
+from workbench.spill import spilled
 from workbench.transformer.matrices import BlockMatrix, block_matrices
 
 METRIC_KINDS = ("plain", "diagonal", "input", "two-sided")
@@ -64,6 +68,7 @@ class Calibration:
         return Metric(self.second_moments[name], self.gradient_moments[name])
 
 
+@gpu_memory_named("calibrating")
 def calibrate(
     model: nn.Module,
     windows: Windows,
@@ -78,55 +83,63 @@ def calibrate(
     Raises ValueError if there are fewer tokens than some matrix has inputs (or outputs, with gradients): the estimate
     is then singular by construction. Cost: one forward pass, with gradients a backward pass too, and in² (out²)
     multiply-adds a token for each matrix; the table's take one more pass over the logits and d_model² multiply-adds a
-    token. `seed` draws the labels.
+    token. `seed` draws the labels. Where memory is too small for all moments at once they are measured some at a time,
+    the same numbers, and kept in temporary files: without gradients and table in one forward pass still, else in one
+    for each part.
     """
     matrices = block_matrices(model)
     n_tokens = int(windows.scored.sum())
     _check_enough(matrices, n_tokens, gradients)
-    device = next(model.parameters()).device
-    rows, sums, of_table = windows.batch_rows(model), _Sums(), TableSums(model) if table else None
-    generator = torch.Generator().manual_seed(seed)
-    for index in range(0, len(windows), rows):
-        batch = windows.rows(index, index + rows)
-        scored, tokens = batch.scored.to(device), batch.tokens[:, :-1].to(device)
-        watched = of_table.watched() if of_table else nullcontext()
-        with _recorded(matrices, scored, sums, gradients), watched, torch.set_grad_enabled(gradients):
-            if gradients:
-                logits, felt = _felt(model, tokens, scored, generator)
-            else:
-                logits, felt = model(tokens, use_cache=False).logits, None
-            if of_table:
-                of_table.add(tokens, logits, felt, scored)
-        if progress:
-            progress("calibrate", index + len(batch), len(windows))
-    moments, means, magnitudes, gradient_moments = (
-        {name: total.div_(n_tokens) for name, total in kind.items()}  # in place: gigabytes at GPT-2's size
-        for kind in (sums.moments, sums.means, sums.magnitudes, sums.gradients)
-    )
-    own = of_table.moments(n_tokens) if of_table else None
-    return Calibration(moments, means, magnitudes, gradient_moments, n_tokens, own)
-
-
-@dataclass
-class _Sums:
-    """Sums over tokens so far, by matrix."""
-
-    moments: dict[str, Tensor] = field(default_factory=dict)
-    means: dict[str, Tensor] = field(default_factory=dict)
-    magnitudes: dict[str, Tensor] = field(default_factory=dict)
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-
-    def add_inputs(self, name: str, x: Float[Tensor, "n in"]) -> None:
-        _add(self.moments, name, (x.T @ x).double())
-        _add(self.means, name, x.sum(0, dtype=torch.float64))
-        _add(self.magnitudes, name, x.abs().sum(0, dtype=torch.float64))
-
-
-def _add(sums: dict[str, Tensor], name: str, term: Tensor) -> None:
-    if name in sums:
-        sums[name] += term
+    groups, of_table = moment_groups(matrices, gradients), TableSums(model) if table else None
+    many, told = len(groups) > 1, progress or (lambda what, done, total: None)
+    if many and not (gradients or table):
+        steps = sums_by_block(model, windows, matrices, told)
     else:
-        sums[name] = term
+        steps = _sums(model, windows, groups, (gradients, seed), of_table, told)
+    means: dict[str, dict[str, Tensor]] = {"moments": {}, "means": {}, "magnitudes": {}, "gradients": {}}
+    for sums in steps:
+        for kind, found in means.items():
+            totals = getattr(sums, kind)
+            for name in list(totals):
+                mean = totals.pop(name).div_(n_tokens)  # in place, and let go: gigabytes at GPT-2's size
+                found[name] = spilled(mean) if many else mean
+    moments, firsts, magnitudes, felt = means.values()
+    return Calibration(moments, firsts, magnitudes, felt, n_tokens, of_table.moments(n_tokens) if of_table else None)
+
+
+def _sums(
+    model: nn.Module,
+    windows: Windows,
+    groups: list[dict[str, BlockMatrix]],
+    drawn: tuple[bool, int],
+    of_table: TableSums | None,
+    told: Callable[[str, int, int], None],
+) -> Iterator[MomentSums]:
+    """The sums of each group of matrices in turn, in a run over all windows each; `drawn` says whether gradients are
+    asked for, and the seed of their labels. The table's are taken in the first run.
+    """
+    device, rows, (gradients, seed) = next(model.parameters()).device, windows.batch_rows(model), drawn
+    for run, matrices in enumerate(groups):
+        sums, generator = MomentSums(), torch.Generator().manual_seed(seed)
+        seen = of_table if run == 0 else None
+        for index in range(0, len(windows), rows):
+            batch = windows.rows(index, index + rows)
+            scored, tokens = batch.scored.to(device), batch.tokens[:, :-1].to(device)
+            watched = seen.watched() if seen else nullcontext()
+            with recorded(matrices, _at(scored), sums, gradients), watched, torch.set_grad_enabled(gradients):
+                if gradients:
+                    logits, felt = _felt(model, tokens, scored, generator)
+                else:
+                    logits, felt = model(tokens, use_cache=False).logits, None
+                if seen:
+                    seen.add(tokens, logits, felt, scored)
+            told("calibrate", run * len(windows) + index + len(batch), len(groups) * len(windows))
+        yield sums
+
+
+def _at(scored: Bool[Tensor, "b t"]) -> Rows:
+    """The rows of the scored positions."""
+    return lambda x: x[scored]
 
 
 def _check_enough(matrices: dict[str, BlockMatrix], n_tokens: int, gradients: bool) -> None:
@@ -155,35 +168,3 @@ def _felt(
     functional.cross_entropy(logits, labels, reduction="sum").backward()
     assert embedded.grad is not None
     return everywhere.detach(), embedded.grad
-
-
-@contextmanager
-def _recorded(
-    matrices: dict[str, BlockMatrix], kept: Bool[Tensor, "b t"], sums: _Sums, gradients: bool
-) -> Iterator[None]:
-    """Adds the moments of some rows to `sums`, over the kept positions, while it lasts."""
-
-    def before(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            sums.add_inputs(name, inputs[0].detach()[kept])
-
-        return hook
-
-    def after(name: str) -> Callable:
-        def felt(gradient: Tensor) -> None:
-            g = gradient[kept]
-            _add(sums.gradients, name, (g.T @ g).double())
-
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            output.register_hook(felt)
-
-        return hook
-
-    handles = [matrix.module.register_forward_pre_hook(before(name)) for name, matrix in matrices.items()]
-    if gradients:
-        handles += [matrix.module.register_forward_hook(after(name)) for name, matrix in matrices.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -10,12 +10,12 @@ best map of its rank. Nothing is trained: one pass over the calibration text, cl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from inspect import signature
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from workbench.compress.block_calls import Reached, behind, first_call
 from workbench.compress.calibrate import Calibration
 from workbench.compress.layers import BondLinear
 from workbench.compress.windows import Windows
@@ -26,10 +26,6 @@ from workbench.transformer.tables import TABLE_KINDS, layer_of
 
 _WRITERS = ("W_O", "W_out")  # they add to the stream
 _UNSEEN = 1e-7  # of the largest second moment: directions of x' below it are left as the weight has them
-
-
-class _Reached(Exception):
-    """Ends a block's run where its inputs are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +94,7 @@ def _run(
                     layers[name], own[name], moments, calibration.gradient_moments.get(name) if calibration else None
                 )
         batches = [
-            replace(r, dense=_out(dense_block, r.dense, r.arguments), cut=_out(cut_block, r.cut, r.arguments))
+            replace(r, dense=behind(dense_block, r.dense, r.arguments), cut=behind(cut_block, r.cut, r.arguments))
             for r in batches
         ]
         yield index + 1
@@ -168,32 +164,9 @@ def _first_rows(dense: nn.Module, compressed: nn.Module, windows: Windows) -> li
     for index in range(0, len(windows), rows):
         batch = windows.rows(index, index + rows)
         tokens = batch.tokens[:, :-1].to(device)
-        (stream, arguments), (cut, _) = _first_call(dense, tokens), _first_call(compressed, tokens)
+        (stream, arguments), (cut, _) = first_call(dense, tokens), first_call(compressed, tokens)
         batches.append(_Rows(stream, cut, arguments, batch.scored.to(device)))
     return batches
-
-
-def _first_call(model: nn.Module, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t d"], dict]:
-    """The stream before the first block, and what else that block is called with."""
-    caught = []
-
-    def hook(module: nn.Module, inputs: tuple, arguments: dict) -> None:
-        stream = inputs[0] if inputs else arguments["hidden_states"]
-        others = {name: value for name, value in arguments.items() if name != "hidden_states"}
-        caught.append((stream, others | dict(zip(_names(module)[1:], inputs[1:], strict=False))))
-        raise _Reached
-
-    handle = blocks_of(model)[0].register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        with suppress(_Reached):
-            model(tokens, use_cache=False)
-    finally:
-        handle.remove()
-    return caught[0]
-
-
-def _names(block: nn.Module) -> list[str]:
-    return list(signature(block.forward).parameters)
 
 
 def _inputs(
@@ -209,7 +182,7 @@ def _inputs(
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             found[name] = inputs[0]
             if name == upto:
-                raise _Reached
+                raise Reached
 
         return hook
 
@@ -220,18 +193,12 @@ def _inputs(
     handles = [module.register_forward_pre_hook(before(name)) for name, module in modules.items()]
     handles += [module.register_forward_hook(written) for name, module in modules.items() if name.endswith(".W_O")]
     try:
-        with suppress(_Reached):
-            _out(block, stream, arguments)
+        with suppress(Reached):
+            behind(block, stream, arguments)
     finally:
         for handle in handles:
             handle.remove()
     return found
-
-
-def _out(block: nn.Module, stream: Float[Tensor, "b t d"], arguments: dict) -> Float[Tensor, "b t d"]:
-    """The stream behind a block; some versions of transformers give it in a tuple."""
-    out = block(stream, **arguments)
-    return out[0] if isinstance(out, tuple) else out
 
 
 def _check(layers: Mapping[str, BondLinear], windows: Windows) -> None:

@@ -1,10 +1,13 @@
 """Measured settings of a compressed model, and the ones among them that no other beats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from workbench.compress.evaluate import Estimate
 from workbench.compress.recipe import Recipe
+
+_Measured = TypeVar("_Measured")
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,15 @@ class Point:
 
 def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
     """The points that no other beats in both numbers stored and perplexity, smallest first."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.n_params, point.perplexity)):
-        if not front or point.perplexity < front[-1].perplexity:
+    return unbeaten(points, lambda point: point.n_params, lambda point: point.perplexity)
+
+
+def unbeaten(
+    points: Sequence[_Measured], size: Callable[[_Measured], float], harm: Callable[[_Measured], float]
+) -> tuple[_Measured, ...]:
+    """Those that no other beats in both `size` and `harm`, smallest first; of equals the first."""
+    front: list[_Measured] = []
+    for point in sorted(points, key=lambda point: (size(point), harm(point))):
+        if not front or harm(point) < harm(front[-1]):
             front.append(point)
     return tuple(front)

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.compress.windows import Windows
-from workbench.memory import free_gpu_bytes
+from workbench.memory import free_bytes, free_gpu_bytes, gpu_memory_named
 
 # Dense probabilities are kept for comparison up to this many bytes, on a GPU up to this share of what is free at the
 # start; beyond, they are computed from the last hidden states again, which costs one product with the head.
 _KEPT_BYTES = 512 * 2**20
 _KEPT_GPU_SHARE = 0.25
+_KEPT_SHARE = 1 / 8  # of the free memory without a GPU, where that is less
+_LOGITS_SHARE = 1 / 4  # of the free memory, for logits: more positions than fit there are scored in parts
+_LOGITS_HELD = 6  # float32 tensors of logits that are held at once
 
 # The true distribution of every token of rows but the first, given those before it: rows (b, t + 1) to (b, t, v).
 Truth = Callable[[Int[Tensor, "b t_1"]], Float[Tensor, "b t v"]]
@@ -96,6 +99,12 @@ class Evaluator:
         self._kept_bytes = 0
         device = next(dense.parameters()).device
         self._may_keep = int(_KEPT_GPU_SHARE * free_gpu_bytes(device)) if device.type == "cuda" else _KEPT_BYTES
+        self._positions = self._rows * windows.tokens.shape[1]
+        free = None if device.type == "cuda" else free_bytes()
+        if free is not None:
+            self._may_keep = min(self._may_keep, int(_KEPT_SHARE * free))
+            a_position = 4 * _LOGITS_HELD * int(dense.config.vocab_size)  # pyright: ignore
+            self._positions = min(self._positions, int(_LOGITS_SHARE * free) // a_position)
 
     @property
     def n_batches(self) -> int:
@@ -112,22 +121,15 @@ class Evaluator:
         differences, totals = [], torch.zeros(4, dtype=torch.float64)  # hits, dense hits, agreements, Σ KL
         excess = dense_excess = 0.0
         for batch in range(self.n_batches):
-            reference = self._reference(batch)
-            tokens, scored = self._batch(batch)
-            targets = tokens[:, 1:]
-            with torch.inference_mode():
-                logits = model(tokens[:, :-1], use_cache=False).logits.float()
-                nll, lse = _losses(logits, targets)
-                best = logits.argmax(-1)
-                # KL(p|q) = Σ p (dense logits - logits) + difference of their logsumexps: one pass, nothing of size v
-                # is made, and equal logits give 0 exactly.
-                kl = (reference.mean_logit - _mean_logit(self._probabilities(reference), logits)) + (
-                    lse - reference.lse
-                )
+            with gpu_memory_named(f"scoring {self._rows} windows at once"), torch.inference_mode():
+                reference = self._reference(batch)
+                tokens, scored = self._batch(batch)
+                targets = tokens[:, 1:]
+                nll, best, kl, above = self._compared(model, reference, tokens)
                 hits = [best == targets, reference.best == targets, best == reference.best]
                 totals += (torch.stack([*(hit.double() for hit in hits), kl.double()]) * scored).sum((1, 2)).cpu()
                 drops = ((nll - reference.nll).double() * scored).sum(1)
-                excess += _excess(reference.truth, logits, lse, scored)
+                excess += float((above * scored).sum())
                 dense_excess += reference.excess
             differences.append(torch.stack([drops, scored.sum(1).double()]).cpu())
             yield self._estimate(torch.cat(differences, 1), totals, (excess, dense_excess))
@@ -137,14 +139,7 @@ class Evaluator:
     ) -> Estimate:
         sums, counts = differences
         n_windows, n_tokens = len(sums), float(counts.sum())
-        log_ratio = float(sums.sum() / n_tokens)
-        # A ratio estimator: windows are the independent draws, weighted by their tokens.
-        residuals = sums - log_ratio * counts
-        error = (
-            math.sqrt(float(residuals.square().sum()) * n_windows / (n_windows - 1)) / n_tokens
-            if n_windows > 1
-            else math.nan
-        )
+        log_ratio, error = mean_and_error(sums, counts)
         hits, dense_hits, agreements, kl = (totals / n_tokens).tolist()
         own, dense = (None, None) if self._truth is None else (total / n_tokens for total in excess)
         return Estimate(
@@ -161,34 +156,84 @@ class Evaluator:
         device = next(self._dense.parameters()).device
         return rows.tokens.to(device), rows.scored.to(device)
 
+    def _compared(self, model: nn.Module, reference: _Reference, tokens: Int[Tensor, "b t_1"]) -> tuple[Tensor, ...]:
+        """Of each position the loss, the likeliest token, the divergence from the dense model, and from the truth."""
+        hidden, parts = _hidden(model, tokens), []
+        for at in self._parts(hidden):
+            logits = _logits(model, hidden[:, at])
+            nll, lse = _losses(logits, tokens[:, 1:][:, at])
+            # KL(p|q) = Σ p (dense logits - logits) + difference of their logsumexps: one pass, nothing of size v
+            # is made, and equal logits give 0 exactly.
+            expected = _mean_logit(self._probabilities(reference, at), logits)
+            kl = (reference.mean_logit[:, at] - expected) + (lse - reference.lse[:, at])
+            parts.append((nll, logits.argmax(-1), kl, _excess(_part(reference.truth, at), logits, lse)))
+        return _joined(parts)
+
     def _reference(self, batch: int) -> _Reference:
         if batch not in self._references:
             tokens, scored = self._batch(batch)
             with torch.inference_mode():
-                hidden = self._dense.base_model(tokens[:, :-1], use_cache=False).last_hidden_state  # pyright: ignore
-                logits = self._logits(hidden)
-                nll, lse = _losses(logits, tokens[:, 1:])
-                p = (logits - lse[..., None]).exp()
-                mean_logit = _mean_logit(p, logits)
-                keep = self._kept_bytes + p.nbytes <= self._may_keep
-                self._kept_bytes += p.nbytes if keep else 0
-                kept = (p, None) if keep else (None, hidden)
+                hidden, parts = _hidden(self._dense, tokens), []
+                truth = None if self._truth is None else self._truth(tokens.cpu()).to(hidden)
+                size = hidden[..., 0].numel() * 4 * int(self._dense.config.vocab_size)  # pyright: ignore
+                keep = self._kept_bytes + size <= self._may_keep
+                for at in self._parts(hidden):
+                    logits = _logits(self._dense, hidden[:, at])
+                    nll, lse = _losses(logits, tokens[:, 1:][:, at])
+                    p = (logits - lse[..., None]).exp()
+                    above = _excess(_part(truth, at), logits, lse)
+                    kept = p if keep else p.new_empty(*p.shape[:-1], 0)
+                    parts.append((nll, logits.argmax(-1), lse, _mean_logit(p, logits), above, kept))
+                nll, best, lse, mean_logit, above, p = _joined(parts)
+                self._kept_bytes += p.nbytes
                 sums = float((nll.double() * scored).sum()), int(scored.sum())
-                truth = None if self._truth is None else self._truth(tokens.cpu()).to(logits)
-                excess = _excess(truth, logits, lse, scored)
                 self._references[batch] = _Reference(
-                    nll, logits.argmax(-1), lse, mean_logit, *kept, *sums, truth, excess
-                )
+                    nll, best, lse, mean_logit, *((p, None) if keep else (None, hidden)), *sums, truth,
+                    float((above * scored).sum()),
+                )  # fmt: skip
         return self._references[batch]
 
-    def _probabilities(self, reference: _Reference) -> Tensor:
+    def _probabilities(self, reference: _Reference, at: slice) -> Tensor:
         if reference.p is not None:
-            return reference.p
+            return reference.p[:, at]
         assert reference.hidden is not None
-        return self._logits(reference.hidden).softmax(-1)
+        return (_logits(self._dense, reference.hidden[:, at]) - reference.lse[:, at, None]).exp()
 
-    def _logits(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t v"]:
-        return self._dense.get_output_embeddings()(hidden).float()  # pyright: ignore
+    def _parts(self, hidden: Float[Tensor, "b t d"]) -> list[slice]:
+        """All positions, some at a time where their logits together would not fit."""
+        step = max(1, self._positions // len(hidden))
+        return [slice(start, start + step) for start in range(0, hidden.shape[1], step)]
+
+
+def _joined(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """What was found of some positions each, of all of them; without a copy where there is one part."""
+    return parts[0] if len(parts) == 1 else tuple([torch.cat(part, 1) for part in zip(*parts, strict=True)])
+
+
+def _hidden(model: nn.Module, tokens: Int[Tensor, "b t_1"]) -> Float[Tensor, "b t d"]:
+    """What the head receives of each token but the last."""
+    return model.base_model(tokens[:, :-1], use_cache=False).last_hidden_state  # pyright: ignore
+
+
+def _logits(model: nn.Module, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t v"]:
+    return model.get_output_embeddings()(hidden).float()  # pyright: ignore
+
+
+def _part(truth: Float[Tensor, "b t v"] | None, at: slice) -> Float[Tensor, "b s v"] | None:
+    return None if truth is None else truth[:, at]
+
+
+def mean_and_error(sums: Float[Tensor, " n"], counts: Float[Tensor, " n"]) -> tuple[float, float]:
+    """The mean of what was summed over n independent draws, each over so many terms, and its standard error.
+
+    A ratio estimator: draws are weighted by their terms. The error of a single draw is nan.
+    """
+    n_draws, n_terms = len(sums), float(counts.sum())
+    mean = float(sums.sum() / n_terms)
+    if n_draws < 2:
+        return mean, math.nan
+    residuals = sums - mean * counts
+    return mean, math.sqrt(float(residuals.square().sum()) * n_draws / (n_draws - 1)) / n_terms
 
 
 def _losses(logits: Float[Tensor, "b t v"], targets: Int[Tensor, "b t"]) -> tuple[Tensor, Tensor]:
@@ -198,14 +243,12 @@ def _losses(logits: Float[Tensor, "b t v"], targets: Int[Tensor, "b t"]) -> tupl
 
 
 def _excess(
-    truth: Float[Tensor, "b t v"] | None, logits: Float[Tensor, "b t v"], lse: Float[Tensor, "b t"],
-    scored: Bool[Tensor, "b t"],
-) -> float:  # fmt: skip
-    """The sum of KL(truth | model) over the scored positions, in nats; 0 where the truth is not known."""
+    truth: Float[Tensor, "b t v"] | None, logits: Float[Tensor, "b t v"], lse: Float[Tensor, "b t"]
+) -> Float[Tensor, "b t"]:
+    """KL(truth | model) at each position, in nats, float64; 0 where the truth is not known."""
     if truth is None:
-        return 0.0
-    divergence = lse - _mean_logit(truth, logits) - torch.special.entr(truth).sum(-1)
-    return float((divergence.double() * scored).sum())
+        return torch.zeros_like(lse, dtype=torch.float64)
+    return (lse - _mean_logit(truth, logits) - torch.special.entr(truth).sum(-1)).double()
 
 
 def _mean_logit(p: Float[Tensor, "b t v"], logits: Float[Tensor, "b t v"]) -> Float[Tensor, "b t"]:

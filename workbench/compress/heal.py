@@ -8,6 +8,7 @@ numbers as before. The loss is that of a distillation (Hinton, Vinyals & Dean 20
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from workbench.compress.heal_recipe import HealRecipe, HealReport, HealStep, Rat
 from workbench.compress.heal_student import Student
 from workbench.compress.layers import BondLinear
 from workbench.compress.windows import Windows
+from workbench.memory import gpu_memory_named
 from workbench.transformer.training import fast_dtype
 
 _HELD_BACK_TOKENS = 2048  # about so many tokens of rows that are not trained on; at most a quarter of all rows
@@ -111,10 +113,31 @@ class Healing:
 
         Before the first, the start is scored and a learning rate searched for, of which `progress` is told. A loss that
         is not finite or far above the start's ends the run, and so does a layer that was moved: `report` tells.
-        Raises RuntimeError if it has ended so, or was undone.
+        Raises RuntimeError if it has ended so, or was undone; BlockingIOError while another process runs there.
         """
         if self._ended:
             raise RuntimeError(f"this healing cannot go on: {self.report.message} Make a new one.")
+        held = nullcontext() if self._checkpoint is None else heal_store.files(self._checkpoint).alone()
+        with held, gpu_memory_named("healing"):
+            yield from self._run(progress)
+
+    def save(self) -> None:
+        """Writes the run to its checkpoint, whole or not at all; without one, or before the first step, nothing."""
+        if self._checkpoint is None or not self._curve:
+            return
+        record = {
+            "recipe": asdict(self.recipe), "step": len(self._curve), "best_step": self._best_step,
+            "before": self._before, "after": self._after, "learning_rate": self.learning_rate,
+            "trials": [asdict(trial) for trial in self.trials], "seconds": self._seconds,
+            "curve": [asdict(step) for step in self._curve],
+        }  # fmt: skip
+        groups = {"now": self._student.leaves, "moments": self._descent.moments()}
+        if self._best_step:  # else it is the start, which the layers have
+            groups["best"] = self._best
+        heal_store.files(self._checkpoint).save(record, groups)
+        self._saved_at = self._seconds
+
+    def _run(self, progress: Callable[[str, int, int], None] | None) -> Iterator[HealStep]:
         self._stopping, began = False, time.perf_counter() - self._seconds
         if self._before is None:
             self._before = self._after = self._held_back.loss(self._student.model).total
@@ -133,22 +156,6 @@ class Healing:
             self._score(len(self._curve))
         if not self._ended:
             self.save()
-
-    def save(self) -> None:
-        """Writes the run to its checkpoint, whole or not at all; without one, or before the first step, nothing."""
-        if self._checkpoint is None or not self._curve:
-            return
-        record = {
-            "recipe": asdict(self.recipe), "step": len(self._curve), "best_step": self._best_step,
-            "before": self._before, "after": self._after, "learning_rate": self.learning_rate,
-            "trials": [asdict(trial) for trial in self.trials], "seconds": self._seconds,
-            "curve": [asdict(step) for step in self._curve],
-        }  # fmt: skip
-        groups = {"now": self._student.leaves, "moments": self._descent.moments()}
-        if self._best_step:  # else it is the start, which the layers have
-            groups["best"] = self._best
-        heal_store.files(self._checkpoint).save(record, groups)
-        self._saved_at = self._seconds
 
     def _goes_on(self) -> bool:
         if not self._ended and self._moved():

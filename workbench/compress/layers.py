@@ -11,6 +11,7 @@ from torch.nn import functional
 from workbench.compress.budget import Rungs, Unit
 from workbench.decompose.ladder import Ladder
 from workbench.decompose.protocol import Decomposition
+from workbench.spill import held
 
 # Putting a number in another order takes as long as up to 300 multiply-adds (measured on two cores, a train of
 # 768 x 3072, 1,024 rows; 100 where everything fits the cache). By their multiply-adds alone, trains of small bonds
@@ -63,6 +64,11 @@ class BondLinear(nn.Module):
     def now(self) -> Decomposition:
         """The decomposition at the present cut."""
         return self._present.now
+
+    @property
+    def bond(self) -> int:
+        """The bond of the last cut, whatever form was put in its place: a whole matrix, quantised, has the full one."""
+        return self._bare.now.bond
 
     @property
     def bypassed(self) -> bool:
@@ -150,12 +156,13 @@ class BondLinear(nn.Module):
         form = min(costs, key=costs.__getitem__)
         if form == "dense":
             if "dense" not in present.made:
-                present.made["dense"] = present.now.dense()
+                present.made["dense"] = held(present.now.dense())
             return functional.linear(x, present.made["dense"], present.bias)  # pyright: ignore[reportArgumentType]
         runs = present.now
         if form == "merged":
             if "merged" not in present.made:
-                present.made["merged"] = present.now.merged()
+                merged = present.now.merged()
+                present.made["merged"] = merged.with_tensors({n: held(made) for n, made in merged.tensors().items()})
             runs = present.made["merged"]
         return runs.apply(x, present.bias)  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from workbench.compress.budget import Rungs
 from workbench.decompose.ladder import Ladder
+from workbench.file_locks import turn_at
 from workbench.whole_files import write_json
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8)  # of a matrix's numbers, at which a sweep cuts it
@@ -45,12 +46,16 @@ class Profile:
         progress: Callable[[str, int, int], None] | None = None,
         file: Path | None = None,
     ) -> None:
-        """Measures what is missing; with a `file`, every point is kept there as soon as it is known."""
+        """Measures what is missing; with a `file`, every point is kept there as soon as it is known.
+
+        Processes may share the file: what another has measured meanwhile is not measured again.
+        """
         wanted = self.missing(ladders)
         for index, (name, bond) in enumerate(wanted):
-            self.points.setdefault(name, {})[bond] = added_loss(name, bond)
-            if file is not None:
-                self.save(file)
+            if bond not in self.points.get(name, {}):
+                self.points.setdefault(name, {})[bond] = added_loss(name, bond)
+                if file is not None:
+                    self.save(file)
             if progress:
                 progress("sweep", index + 1, len(wanted))
 
@@ -71,8 +76,14 @@ class Profile:
         return Rungs.of(measured, shape, cost)  # pyright: ignore[reportArgumentType]
 
     def save(self, file: Path) -> None:
-        """Writes the points as JSON, whole or not at all."""
-        write_json(file, {"format": _FORMAT, "of": self.of, "points": self.points})
+        """Writes the points as JSON, whole or not at all, and takes in those that another process has put there.
+
+        Raises ValueError if the file is something else by now.
+        """
+        with turn_at(file):
+            for name, others in Profile.load(file, self.of).points.items():
+                self.points[name] = others | self.points.get(name, {})
+            write_json(file, {"format": _FORMAT, "of": self.of, "points": self.points})
 
     @classmethod
     def load(cls, file: Path, of: str) -> "Profile":

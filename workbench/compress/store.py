@@ -10,15 +10,18 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from workbench.compress.layers import BondLinear
-from workbench.compress.stored_forms import restored, stored
+from workbench.compress.stored_forms import WHOLE_NUMBERS, restored, stored
 from workbench.decompose.protocol import Decomposition
+from workbench.spill import held
 from workbench.transformer.attention_only import AttentionOnlyConfig, AttentionOnlyLM, is_attention_only
+from workbench.transformer.damage import check_kinds, check_sizes, check_tokenizer, damage_named
 from workbench.transformer.load import COMPRESSED, LanguageModel, check_checkpoint, check_weights, no_progress_bar
 from workbench.transformer.matrices import BlockMatrix, block_matrices, linear, replace_module, shared_copy
+from workbench.transformer.shards import SINGLE, checkpoint_files
 from workbench.transformer.tables import TABLE_NAMES, is_tied, place_layer, table_matrices
-from workbench.whole_files import new_directory, write_json, write_tensors
+from workbench.whole_files import check_room, new_directory, write_json, write_tensors
 
-_FORMAT = 1
+FORMAT = 1
 
 
 def export(
@@ -35,9 +38,9 @@ def export(
     and refuses, loads in this library. A matrix whose factors would be larger is stored multiplied out
     in both. Where the lookup alone of a tied model is cut, both its tables are written, and its config says that they
     are not tied. All or nothing: an interrupt or a full disk leaves no `out`.
-    Raises FileExistsError if `out` exists.
+    Raises FileExistsError if `out` exists, OSError if its disk has no room.
     """
-    dense = _densified(lm.model, matrices, layers)
+    dense = densified(lm.model, matrices, layers)
     factored = {name: layer for name, layer in layers.items() if layer.n_params < layer.dense_params}
     tensors = dict(dense.named_parameters())
     described = {}
@@ -48,13 +51,16 @@ def export(
         factors, described[name] = stored(layer.now)
         described[name]["path"] = path
         tensors |= {f"{path}.{key}": tensor for key, tensor in factors.items()}
+    n_bytes = sum(tensor.nbytes for tensor in (*tensors.values(), *dense.parameters()))
+    if not out.exists():
+        check_room(out, n_bytes)
     with new_directory(out) as temporary, no_progress_bar():
-        write_tensors(temporary / "model.safetensors", tensors, {"format": "workbench"})
+        write_tensors(temporary / SINGLE, tensors, {"format": "workbench"})
         dense.config.save_pretrained(temporary)  # pyright: ignore
         lm.tokenizer.save_pretrained(temporary)
         dense.save_pretrained(temporary / "dense")  # pyright: ignore
         lm.tokenizer.save_pretrained(temporary / "dense")
-        write_json(temporary / COMPRESSED, {"format": _FORMAT, "name": lm.name, "layers": described} | dict(record))
+        write_json(temporary / COMPRESSED, {"format": FORMAT, "name": lm.name, "layers": described} | dict(record))
     return out
 
 
@@ -65,10 +71,14 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
     """
     record = _record(path / COMPRESSED)
     check_checkpoint(path)
-    tensors = load_file(path / "model.safetensors", device=str(device))
+    check_sizes(path, checkpoint_files(path), are_factors=True)
+    tensors = _tensors(path, device)
     check_weights(path, tensors)
-    model = _untrained(path)
-    matrices = block_matrices(model)
+    with damage_named(path):
+        model = _untrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, config=model.config, trust_remote_code=False)
+        matrices = block_matrices(model)
+    check_tokenizer(path, tokenizer.vocab_size, int(model.config.vocab_size))
     if set(record["layers"]) & set(TABLE_NAMES):
         matrices |= table_matrices(model, "both")
     own: set[int] = set()  # biases, which belong to the factors
@@ -93,7 +103,6 @@ def load_compressed(path: Path, device: torch.device) -> LanguageModel:
     model.load_state_dict(tensors, strict=False)
     if "embed.W_E" not in record["layers"]:  # factors of a tied table are one layer in both its places
         model.tie_weights()
-    tokenizer = AutoTokenizer.from_pretrained(path, config=model.config)
     name = f"{record['name']} ({path.name})"
     model.to(device)  # pyright: ignore[reportArgumentType]
     return LanguageModel(name, str(path), model.eval().requires_grad_(False), tokenizer)
@@ -103,7 +112,24 @@ def _untrained(path: Path) -> PreTrainedModel:
     """A float32 model of the kind and the sizes that the config.json in `path` says."""
     if is_attention_only(path):
         return AttentionOnlyLM(AttentionOnlyConfig.from_pretrained(path)).float()
-    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+
+def _tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Every tensor of the export, in one file or in shards, weights in float32 whatever they were.
+
+    Raises ValueError for an index that names files elsewhere or missing ones, and for weights that are whole numbers.
+    """
+    files = checkpoint_files(path)
+    tensors = {name: tensor for file in files for name, tensor in load_file(file, device=str(device)).items()}
+    check_kinds(files, [name for name in tensors if name.rpartition(".")[2] not in WHOLE_NUMBERS])
+    return {name: tensor if _is_exact(name, tensor) else tensor.float() for name, tensor in tensors.items()}
+
+
+def _is_exact(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor stays as it is: orders of rows, and spectra, whose errors are told in float64."""
+    return not tensor.is_floating_point() or ".spectrum." in name
 
 
 def _record(file: Path) -> dict:
@@ -113,20 +139,22 @@ def _record(file: Path) -> dict:
         version, whole = record["format"], {"name", "layers"} <= set(record)
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{file} is not the record of an export ({error}); export it again.") from error
-    if version != _FORMAT or not whole:
+    if version != FORMAT or not whole:
         lacks = " and lacks its layers" if not whole else ""
-        raise ValueError(f"{file} has format {version!r}{lacks}; this version reads {_FORMAT}: export it again.")
+        raise ValueError(f"{file} has format {version!r}{lacks}; this version reads {FORMAT}: export it again.")
     return record
 
 
-def _densified(model: nn.Module, matrices: Mapping[str, BlockMatrix], layers: Mapping[str, BondLinear]) -> nn.Module:
+def densified(model: nn.Module, matrices: Mapping[str, BlockMatrix], layers: Mapping[str, BondLinear]) -> nn.Module:
     """A copy of the model whose cut matrices are multiplied out; everything else is shared."""
-    copy, was_tied = shared_copy(model), is_tied(model)
+    copy = shared_copy(model)
+    was_tied = any(matrix.looked_up is not None for matrix in matrices.values()) and is_tied(model)
     for name, layer in layers.items():
         if layer.bypassed:
             continue
         matrix = matrices[name]
         whole = linear(layer.now.dense(), layer.present_bias, matrix.module)
+        whole.weight = nn.Parameter(held(whole.weight), requires_grad=False)  # pyright: ignore
         if matrix.applied:
             replace_module(copy, matrix.path, whole)
         if matrix.looked_up is not None:

@@ -1,6 +1,7 @@
 """Decompositions as named tensors and a few words, and back: what a checkpoint holds of each matrix."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from torch import Tensor
@@ -20,6 +21,9 @@ from workbench.decompose.train import TensorTrain
 from workbench.spectrum import Spectrum
 
 Taken = Callable[[str], Tensor]
+
+WHOLE_NUMBERS = ("order", "rows", "columns")  # tensors that say where rows and columns stand
+_FAMILY = ("bonds", "squared_errors", "total", "norm", "full_bond")
 
 
 def stored(form: Decomposition) -> tuple[dict[str, Tensor], dict]:
@@ -45,6 +49,39 @@ def restored(description: Mapping, taken: Taken) -> Decomposition:
     norms = description["norms"]
     spectra = tuple([Spectrum(taken(f"spectrum.{index}"), norm) for index, norm in enumerate(norms)])
     return _MADE[description["kind"]](description, taken, spectra)
+
+
+def stored_uncut(form: Decomposition) -> tuple[dict[str, Tensor], dict]:
+    """All tensors of an uncut form, whose bond can be moved when it is made again: of a family each member's, and of a
+    pair whose gauge is fixed the nested factors.
+    """
+    if isinstance(form, Family):
+        parts = [stored_uncut(member) for member in form.members]
+        tensors = {f"{index}:{name}": own[name] for index, (own, _) in enumerate(parts) for name in own}
+        words = {name: getattr(form, name) for name in _FAMILY}
+        return tensors, {"kind": "Family", "members": [described for _, described in parts], "words": words}
+    if isinstance(form, LowRank) and form.gauge_fixed:
+        tensors, described = stored(replace(form, gauge_fixed=False))
+        return tensors, described | {"gauge_fixed": True}
+    return stored(form)
+
+
+def restored_uncut(description: Mapping, taken: Taken) -> Decomposition:
+    """The uncut form that `stored_uncut` described.
+
+    Raises ValueError, TypeError or LookupError where description and tensors do not fit together.
+    """
+    if description["kind"] == "Family":
+        members = tuple(
+            [
+                restored_uncut(described, lambda name, index=index: taken(f"{index}:{name}"))
+                for index, described in enumerate(description["members"])
+            ]
+        )
+        bonds, errors, total, norm, full_bond = (description["words"][name] for name in _FAMILY)
+        return Family(members, tuple(bonds), tuple(errors), total, norm, full_bond)
+    form = restored(description, taken)
+    return replace(form, gauge_fixed=True) if description.get("gauge_fixed") and isinstance(form, LowRank) else form
 
 
 def _described(form: Decomposition) -> tuple[str, dict[str, Tensor], dict]:

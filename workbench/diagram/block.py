@@ -175,7 +175,7 @@ def _laid(plan: Placed, items: Mapping[str, Item], style: Style, stub: float, wi
         if route.end is None:
             exits[route.leg] = (path[-1][-2], path[-1][-1], route.leaves)
     marks = tuple(mark for each in drawn for mark in each.marks)
-    wires = kept_apart(wires, [(mark.name, mark.x, mark.y) for mark in marks if mark.kind == "dot"])
+    wires = kept_apart(wires, marks)
     inner_wires = tuple(wire for each in drawn for wire in each.wires)
     texts = tuple(text for each in drawn for text in each.texts)
     outs = [(x, y) for x, y, side in exits.values() if side == "out"]

@@ -13,8 +13,8 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
     for wire in scene.wires:
         points = list(sampled(wire.path))
         figure.add_scatter(
-            x=[x for x, _ in points], y=[y for _, y in points], mode="lines", name=_escaped(wire.name),
-            line={"color": theme.ink, "width": wire.width}, text=_escaped(wire.title), hoverinfo="text",
+            x=[x for x, _ in points], y=[y for _, y in points], mode="lines", name=as_written(wire.name),
+            line={"color": theme.ink, "width": wire.width}, text=as_written(wire.title), hoverinfo="text",
             showlegend=False,
         )  # fmt: skip
     shapes = []
@@ -33,7 +33,7 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
     nodes = [mark for mark in scene.marks if not mark.is_frame]
     figure.add_scatter(
         x=[mark.x for mark in nodes], y=[mark.y for mark in nodes], mode="markers", name="nodes", showlegend=False,
-        marker={"size": 26, "opacity": 0}, hoverinfo="text", text=[_escaped(mark.title) for mark in nodes],
+        marker={"size": 26, "opacity": 0}, hoverinfo="text", text=[as_written(mark.title) for mark in nodes],
     )  # fmt: skip
     figure.update_layout(
         width=max(200, scene.width), height=max(120, scene.height), margin={"l": 0, "r": 0, "t": 0, "b": 0},
@@ -46,7 +46,7 @@ def hovered(scene: Scene, theme: Theme = LIGHT) -> go.Figure:
 
 
 def _annotation(text: Text, theme: Theme) -> dict:
-    content = "".join(f"<sub>{_escaped(part)}</sub>" if low else _escaped(part) for part, low in text.runs)
+    content = "".join(f"<sub>{as_written(part)}</sub>" if low else as_written(part) for part, low in text.runs)
     if text.role in ("leg", "function"):
         content = f"<i>{content}</i>"
     colour = theme.label if text.role == "node" else theme.ink
@@ -54,5 +54,7 @@ def _annotation(text: Text, theme: Theme) -> dict:
     return {"x": text.x, "y": text.y, "text": content, "showarrow": False, "font": font}
 
 
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
+def as_written(text: str) -> str:
+    """The text such that plotly shows it as it is, which reads a few tags, formulas in `$`, and `%{…}` in templates."""
+    read = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "%": "&#37;"}
+    return "".join(read.get(letter, letter) for letter in text)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from workbench.compress.budget import BUDGETS, Rungs, Unit, check_kept, least_harm, uniform_bonds
 from workbench.compress.layers import BondLinear
@@ -93,6 +94,14 @@ def allocate(
     if budget == "global":
         return least_harm(rungs, total)
     return _alike(rungs, total, layers)
+
+
+def matching(layers: Mapping[str, BondLinear], pattern: str) -> dict[str, BondLinear]:
+    """The layers whose names match, such as `*.W_in`. Raises ValueError if none does."""
+    chosen = {name: layer for name, layer in layers.items() if fnmatchcase(name, pattern)}
+    if not chosen:
+        raise ValueError(f"no matrix matches {pattern!r}; the names are like {next(iter(layers))}.")
+    return chosen
 
 
 def check_budget(budget: str) -> None:

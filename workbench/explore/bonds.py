@@ -23,7 +23,7 @@ class Bonds(Mapping[str, int]):
         self._moved = moved
 
     def __getitem__(self, name: str) -> int:
-        return self._layers()[self.checked(name)].now.bond
+        return self._layers()[self.checked(name)].bond
 
     def __setitem__(self, name: str, bond: int | tuple[int, ...]) -> None:
         layer = self._layers()[self.checked(name)]

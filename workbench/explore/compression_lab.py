@@ -149,5 +149,5 @@ class CompressionLab(CutModel):
         return self.scores.newest(self._setting())
 
     def _setting(self) -> Setting:
-        bonds = tuple((name, layer.now.bond) for name, layer in self.layers.items())
+        bonds = tuple((name, layer.bond) for name, layer in self.layers.items())
         return Setting(self._checked_recipe, bonds, self.repairs.done, self.sizes)

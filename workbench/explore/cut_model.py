@@ -1,7 +1,6 @@
 """A model whose block matrices, and token table if asked for, are decomposed, cut, and repaired; without a score."""
 
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from workbench.compress.calibrate import Calibration
@@ -13,7 +12,7 @@ from workbench.compress.quantise import quantise_layers
 from workbench.compress.recipe import Recipe
 from workbench.compress.sensitivity import Profile
 from workbench.compress.windows import Windows
-from workbench.explore.allocation import Limit, allocate, check_budget
+from workbench.explore.allocation import Limit, allocate, check_budget, matching
 from workbench.explore.bonds import Bonds
 from workbench.explore.lab_calibration import LabCalibration
 from workbench.explore.lab_code import LabCode
@@ -71,9 +70,11 @@ class CutModel:
         metric: str = "input",
         sites: int = 2,
         progress: Progress | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         """Decomposes every block matrix once, uncut; interrupted, the next call with the same words goes on.
 
+        With a `cache` directory what is finished is kept there, and found again by any later run on the same numbers.
         The bonds start full. A `Recipe` says more than a method and a metric can, such as that the token table has a
         bond too. `progress` is told what is done, of how many; without it a bar is shown.
         Raises ValueError for an unknown method or metric, non-finite weights, or a table that cannot have a bond.
@@ -84,7 +85,7 @@ class CutModel:
             gradients, table = self._calibration.wants(recipe)
             self.calibrate(progress=progress, gradients=gradients, table=table)
         with timed(self.seconds, "decompose"), shown(progress) as told:
-            uncut = self._calibration.decompose(recipe, matrices, told)
+            uncut = self._calibration.decompose(recipe, matrices, told, cache)
         layers = {name: BondLinear(matrix.module, matrix.bias, uncut[name]) for name, matrix in matrices.items()}
         restore_tables(self._compressed, self.lm.model, self.matrices)
         for name, matrix in matrices.items():
@@ -130,9 +131,7 @@ class CutModel:
         Raises ValueError for a pattern that matches nothing, or nothing else than that, or a limit below the smallest
         possible: nothing moves.
         """
-        chosen = {name: layer for name, layer in self.layers.items() if fnmatchcase(name, layers)}
-        if not chosen:
-            raise ValueError(f"no matrix matches {layers!r}; the names are like {next(iter(self.layers))}.")
+        chosen = matching(self.layers, layers)
         limit, own = kept if isinstance(kept, Limit) else Limit(kept), budget or self.budget
         whole = self._spared(limit)
         spared = {name: layer.uncut.full_bond for name, layer in chosen.items() if name in whole}
@@ -221,7 +220,7 @@ class CutModel:
     @property
     def sizes(self) -> LabSizes:
         """What is stored now, counted."""
-        return LabSizes.of(self.lm, self.matrices, self.layers, self.repairs.bytes)
+        return LabSizes.of(self.lm.model, self.matrices, self.layers, self.repairs.bytes)
 
     def _spared(self, limit: Limit) -> tuple[str, ...]:
         """The tables whose cut would add to what is limited."""

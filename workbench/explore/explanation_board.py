@@ -71,7 +71,7 @@ class ExplanationBoard:
         if len(set(names)) != len(names):
             raise ValueError(f"explanations are told apart by their names, and of {names} some are the same.")
         key = {"planted": planted.name, "source": str(source.describe()), "explanations": names}
-        self._file = PointFile(None if cache is None else Path(cache), key)
+        self._file = PointFile(None if cache is None else Path(cache), key, ("learner", "n", "seed"))
         self._points = _kept(self._file)
 
     @property

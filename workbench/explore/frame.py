@@ -41,7 +41,7 @@ def layer_state(name: str, layer: BondLinear) -> LayerState:
     out_features, in_features = layer.uncut.shape
     discarded = 0.0 if layer.bypassed else layer.now.discarded_weight()
     return LayerState(
-        name, layer.now.bond, layer.uncut.full_bond, discarded, layer.n_params, out_features * in_features
+        name, layer.bond, layer.uncut.full_bond, discarded, layer.n_params, out_features * in_features
     )
 
 
@@ -51,7 +51,7 @@ def cut_spectrum(layer: BondLinear) -> tuple[tuple[float, ...], int]:
     if not spectra:
         return (), 0
     widest = max(spectra, key=len)
-    return tuple(widest.values.tolist()), min(layer.now.bond, len(widest))
+    return tuple(widest.values.tolist()), min(layer.bond, len(widest))
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.file_locks import turn_at
 from workbench.whole_files import write_json
 
 
 @dataclass(frozen=True, eq=False)
 class PointFile:
-    """Rows of numbers under a `key` that says everything they depend on; without a directory nothing is kept."""
+    """Rows of numbers under a `key` that says everything they depend on; without a directory nothing is kept.
+
+    Of rows with the same `place`, the values of these names, one is kept. Processes may share a file.
+    """
 
     directory: Path | None
     key: Mapping[str, object]
+    place: tuple[str, ...]
 
     @property
     def path(self) -> Path | None:
@@ -31,15 +36,21 @@ class PointFile:
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
             if {name: record[name] for name in self.key} != self.key:
-                raise ValueError("another source or learner")
+                raise ValueError("they depend on something else")
             return list(record["points"])
         except (ValueError, LookupError, TypeError) as error:
             raise self.unreadable(error) from error
 
     def write(self, rows: Iterable[Mapping]) -> None:
-        """Puts these rows in the place of those kept."""
-        if self.path is not None:
-            write_json(self.path, dict(self.key) | {"points": list(rows)})
+        """Puts these rows beside those kept, which other processes may have added to, and in the place of their own."""
+        if self.path is None:
+            return
+        with turn_at(self.path):
+            try:
+                placed = {tuple([row[name] for name in self.place]): row for row in [*self.read(), *rows]}
+            except (LookupError, TypeError) as error:
+                raise self.unreadable(error) from error
+            write_json(self.path, dict(self.key) | {"points": [row for _, row in sorted(placed.items())]})
 
     def unreadable(self, error: Exception) -> ValueError:
         """What to raise for a file whose rows are no points."""

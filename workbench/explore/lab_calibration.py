@@ -1,9 +1,11 @@
 """A model's calibration and its decomposition, each made once and kept; what an interrupt left is gone on with."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from workbench.compress.calibrate import Calibration, calibrate
 from workbench.compress.decompositions import decompose_all
+from workbench.compress.kept_forms import KeptForms
 from workbench.compress.recipe import Recipe
 from workbench.compress.windows import Windows, windows_of_text
 from workbench.decompose.protocol import Decomposition
@@ -19,7 +21,7 @@ class LabCalibration:
         self._lm = lm
         self.windows = windows
         self.measured: Calibration | None = None
-        self._partial: tuple[Recipe, dict[str, Decomposition]] | None = None
+        self._partial: tuple[tuple[Recipe, KeptForms | None], dict[str, Decomposition]] | None = None
 
     def measure(self, text: str | Windows | None, gradients: bool, table: bool, progress: Progress) -> Calibration:
         """The moments on the calibration windows, or on others, which from then on are the calibration windows."""
@@ -45,9 +47,16 @@ class LabCalibration:
         return recipe.needs_gradients or self.measured.two_sided, table or self.measured.table is not None
 
     def decompose(
-        self, recipe: Recipe, matrices: Mapping[str, BlockMatrix], progress: Progress
+        self,
+        recipe: Recipe,
+        matrices: Mapping[str, BlockMatrix],
+        progress: Progress,
+        cache: str | Path | None = None,
     ) -> dict[str, Decomposition]:
-        """Every matrix uncut; interrupted, the next call with the same recipe goes on."""
-        if self._partial is None or self._partial[0] != recipe:
-            self._partial = (recipe, {})
-        return decompose_all(recipe, matrices, self.measured, self._partial[1], progress)
+        """Every matrix uncut; interrupted, the next call with the same recipe goes on, and with a `cache` directory any
+        later one.
+        """
+        kept = None if cache is None else KeptForms(Path(cache))
+        if self._partial is None or self._partial[0] != (recipe, kept):
+            self._partial = ((recipe, kept), {})
+        return decompose_all(recipe, matrices, self.measured, self._partial[1], progress, kept)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import nn
+
 from workbench.compress.layers import BondLinear
-from workbench.transformer.load import LanguageModel
 from workbench.transformer.matrices import BlockMatrix
 from workbench.transformer.tables import untied_by
 
@@ -28,16 +29,16 @@ class LabSizes:
     @classmethod
     def of(
         cls,
-        lm: LanguageModel,
+        model: nn.Module,
         matrices: Mapping[str, BlockMatrix],
         layers: Mapping[str, BondLinear],
         quantised_bytes: int | None,
     ) -> "LabSizes":
         """Those of a model whose matrices run as these layers."""
-        total = sum(parameter.numel() for parameter in lm.model.parameters())
+        total = sum(parameter.numel() for parameter in model.parameters())
         dense = sum(layer.dense_params for layer in layers.values())
-        untied = sum(layers[name].dense_params for name in untied_by(lm.model, matrices) if not layers[name].bypassed)
-        item_bytes = next(lm.model.parameters()).element_size()
+        untied = sum(layers[name].dense_params for name in untied_by(model, matrices) if not layers[name].bypassed)
+        item_bytes = next(model.parameters()).element_size()
         stored = sum(layer.n_params for layer in layers.values())
         return cls(stored, dense, total - dense, item_bytes, quantised_bytes, untied)
 

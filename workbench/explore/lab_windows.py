@@ -8,12 +8,13 @@ CALIBRATION_TOKENS = 16_384
 
 
 def lab_windows(
-    lm: LanguageModel, text: str | Windows | None, calibration: str | Windows | None, max_windows: int
+    lm: LanguageModel, text: str | Windows | None, calibration: str | Windows | None, max_windows: int, seed: int = 0
 ) -> tuple[Windows, Windows]:
     """Windows to score, at most `max_windows`, and others to calibrate on, about 16,384 tokens of them.
 
     Without a text both are the model's `default_windows`. With a text alone, its second half is scored and the first
-    half calibrates: a metric measured on the text it is judged by would flatter itself.
+    half calibrates: a metric measured on the text it is judged by would flatter itself. The `seed` draws which of the
+    windows to calibrate on are taken.
     """
     if text is None:
         text, own = default_windows(lm)
@@ -24,4 +25,4 @@ def lab_windows(
     elif isinstance(calibration, str):
         calibration = windows_of_text(lm, calibration)
     rows = max(1, -(-CALIBRATION_TOKENS // calibration.tokens.shape[1]))
-    return windows.shuffled().rows(0, max_windows), calibration.shuffled().rows(0, rows)
+    return windows.shuffled().rows(0, max_windows), calibration.shuffled(seed).rows(0, rows)

@@ -25,6 +25,8 @@ from workbench.truth.words import dyck, motzkin
 
 SIZES = tuple(range(8, 21))
 _IMAGES = {9: (3, 3), 12: (3, 4), 16: (4, 4), 20: (4, 5)}
+COUNTS = Learner("counts", lambda samples, n_symbols, seed: Counted.of(samples))
+LINEAR_CODE = Learner("linear code", lambda samples, n_symbols, seed: AffineCode.of(samples))
 
 
 def usual_families() -> tuple[Family, ...]:
@@ -48,8 +50,8 @@ def usual_learners() -> tuple[Learner, ...]:
         one_pass_learner(8),
         sweep_learner(4),
         gpt_learner(StringGPTRecipe()),
-        Learner("counts", lambda samples, n_symbols, seed: Counted.of(samples)),
-        Learner("linear code", lambda samples, n_symbols, seed: AffineCode.of(samples)),
+        COUNTS,
+        LINEAR_CODE,
     )
 
 

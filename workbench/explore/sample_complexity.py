@@ -54,9 +54,13 @@ class SampleLab:
         if not self.sizes or min(self.sizes) < 1 or not self.seeds:
             raise ValueError(f"give one or more sizes of 1 or more, and one or more seeds, not {self.sizes}.")
         self.metric, self.target = "overlap", 0.9
-        key = {"source": str(source.describe()), "n_sites": source.n_sites, "learner": learner.name}
-        self._file = PointFile(None if cache is None else Path(cache), key)
+        self._file = PointFile(None if cache is None else Path(cache), self.key, ("n", "seed"))
         self._points: dict[tuple[int, int], SamplePoint] = _kept(self._file)
+
+    @property
+    def key(self) -> dict:
+        """What every point depends on, beside its size and seed."""
+        return {"source": str(self.source.describe()), "n_sites": self.source.n_sites, "learner": self.learner.name}
 
     def ask(self, metric: str | None = None, target: float | None = None) -> None:
         """Chooses the metric and the quality wanted, between 0 and 1. Nothing is measured anew."""
@@ -76,7 +80,7 @@ class SampleLab:
         """Measures what is missing, seed by seed from small sizes to large ones, with a frame after each point."""
         for n, seed in self.wanted:
             if (n, seed) not in self._points:
-                self._points[n, seed] = self._measured(n, seed)
+                self._points[n, seed] = self.measure(n, seed)
                 self._keep()
                 yield self.frame()
 
@@ -103,6 +107,14 @@ class SampleLab:
         chosen = self._possible[torch.randperm(len(self._possible), generator=generator)[:n]]
         return numbered_strings(chosen, self.source.n_sites, len(self.source.alphabet))
 
+    def measure(self, n: int, seed: int) -> SamplePoint:
+        """The point of one draw, measured now, and not kept."""
+        samples, start = self.samples(n, seed), time.perf_counter()
+        learned = self.learner.learn(samples, len(self.source.alphabet), seed)
+        seconds = time.perf_counter() - start
+        log_q = log_table(learned, len(self.source.alphabet), self.source.n_sites)
+        return SamplePoint(n, seed, scores(self._log_p, log_q), seconds)
+
     @cached_property
     def _log_p(self) -> Float[Tensor, "*symbols"]:
         """The truth, asked for once."""
@@ -116,13 +128,6 @@ class SampleLab:
     @cached_property
     def _entropy(self) -> float:
         return table_entropy(self._log_p.exp())
-
-    def _measured(self, n: int, seed: int) -> SamplePoint:
-        samples, start = self.samples(n, seed), time.perf_counter()
-        learned = self.learner.learn(samples, len(self.source.alphabet), seed)
-        seconds = time.perf_counter() - start
-        log_q = log_table(learned, len(self.source.alphabet), self.source.n_sites)
-        return SamplePoint(n, seed, scores(self._log_p, log_q), seconds)
 
     def _keep(self) -> None:
         self._file.write(point.as_row() for _, point in sorted(self._points.items()))

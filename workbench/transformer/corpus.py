@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.shipped import shipped_path
+
 BUNDLED = "pygpt"
 SHIPPED = (BUNDLED, "attn2", "truth-gpt")
 HELD_OUT_ONE_IN = 16
@@ -79,13 +81,7 @@ def _long_lines(text: str) -> Iterable[str]:
 
 def bundled_path(name: str = BUNDLED) -> Path:
     """The directory of a model shipped with the workbench: in the checkout, or in the installed package."""
-    here = Path(__file__).resolve().parents[1]
-    for candidate in (here.parent / "data" / name, here / "data" / name):
-        if (candidate / "config.json").exists():
-            return candidate
-    raise FileNotFoundError(
-        f"the model {name!r} is not beside the package {here}; clone the repository with its data/."
-    )
+    return shipped_path(f"data/{name}")
 
 
 @functools.cache

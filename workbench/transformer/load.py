@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from workbench.transformer.attention_only import AttentionOnlyLM, is_attention_only
 from workbench.transformer.corpus import SHIPPED, bundled_path
+from workbench.transformer.damage import check_kinds, check_sizes, check_tokenizer, damage_named
 from workbench.transformer.matrices import resolve_device
 
 COMPRESSED = "compressed.json"  # its presence marks a directory written by `CompressionLab.export`
@@ -53,40 +54,49 @@ def load(name: str | Path, device: str = "auto") -> LanguageModel:
     A directory is a transformers checkpoint (config.json, *.safetensors, tokenizer files) or an export of
     `CompressionLab`. Weights become float32. GPT-2 and LLaMA families, and attention-only models.
     Raises FileNotFoundError for a name that is nothing of these, ValueError for a checkpoint that is
-    pickled, damaged, incomplete or not finite.
+    pickled, damaged, incomplete or not finite, or whose tokenizer has more tokens than the model knows. That
+    finite numbers were altered, or that a smaller tokenizer is another model's, cannot be known.
     """
     target = resolve_device(device)
     path = bundled_path(str(name)) if str(name) in SHIPPED else Path(name)
     if (path / COMPRESSED).exists():
         from workbench.compress.store import load_compressed
 
-        return load_compressed(path, target)
+        try:
+            return load_compressed(path, target)
+        except torch.OutOfMemoryError as error:
+            n_bytes = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+            return load_compressed(path, _fallback(str(path), n_bytes, target, device == "auto", error))
     if path.is_dir():
         check_checkpoint(path)
+        check_sizes(path, sorted(path.glob("*.safetensors")))
     elif path.exists() or str(name).startswith((".", "/", "~")) or str(name).count("/") > 1:
         raise FileNotFoundError(
             f"{name} is no directory with a checkpoint; give one that holds config.json and *.safetensors."
         )
     source = str(path) if path.is_dir() else str(name)
     try:
-        with no_progress_bar():
+        with damage_named(source, path.is_dir()), no_progress_bar():
             architecture = AttentionOnlyLM if path.is_dir() and is_attention_only(path) else AutoModelForCausalLM
             model, loading = architecture.from_pretrained(
                 source,
                 dtype=torch.float32,
                 use_safetensors=True,
+                trust_remote_code=False,  # or transformers would ask whether to run what the checkpoint brings
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, with the model and the tensors named
             )  # pyright: ignore[reportGeneralTypeIssues]
-        tokenizer = AutoTokenizer.from_pretrained(source, config=model.config)
-    except (OSError, ValueError, KeyError) as error:  # a KeyError is JSON that is no tokenizer
-        if path.is_dir() or not isinstance(error, OSError):
-            raise ValueError(f"{source} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+            tokenizer = AutoTokenizer.from_pretrained(source, config=model.config, trust_remote_code=False)
+    except OSError as error:
         raise FileNotFoundError(
             f"{name!r} is not the shipped {' or '.join(map(repr, SHIPPED))}, not a directory here, and could not be "
             "had from the hub (no such id, or no network). Give a path, or download it once with a network."
         ) from error
     _check_complete(source, loading)
+    if path.is_dir():
+        own, inner = set(model.state_dict()), f"{model.base_model_prefix}."
+        check_kinds(sorted(path.glob("*.safetensors")), own | {name.removeprefix(inner) for name in own})
+    check_tokenizer(source, tokenizer.vocab_size, int(model.config.vocab_size))
     check_weights(source, dict(model.named_parameters()))
     model = _placed(source, model, target, device == "auto")
     label = str(name) if str(name) in SHIPPED or not path.is_dir() else path.name
@@ -132,7 +142,9 @@ def check_safetensors(file: Path) -> None:
 
 def check_weights(source: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raises ValueError, naming the tensors, if any weight is nan or inf."""
-    bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    # nan and inf survive a sum, which takes no memory; only then is each number looked at, twice the tensor's bytes.
+    odd = {name: tensor for name, tensor in tensors.items() if not bool(torch.isfinite(tensor.sum()))}
+    bad = [name for name, tensor in odd.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise ValueError(
@@ -157,12 +169,17 @@ def _placed(source: str, model: nn.Module, target: torch.device, may_choose: boo
     try:
         return model.to(target)
     except torch.OutOfMemoryError as error:
-        size = sum(parameter.nbytes for parameter in model.parameters())
-        told = f"{source} needs {size / 2**30:.2f} GiB on {target}, which has less than that free"
-        if not may_choose:
-            raise ValueError(f"{told}; give device='cpu', or free the GPU's memory.") from error
-        warnings.warn(f"{told}; it runs on the CPU.", RuntimeWarning, stacklevel=3)
-        return model.to(torch.device("cpu"))
+        n_bytes = sum(parameter.nbytes for parameter in model.parameters())
+        return model.to(_fallback(source, n_bytes, target, may_choose, error))
+
+
+def _fallback(source: str, n_bytes: int, full: torch.device, may_choose: bool, error: Exception) -> torch.device:
+    """The CPU, with a warning, if the device was left to us; else raises ValueError."""
+    told = f"{source} needs {n_bytes / 2**30:.2f} GiB on {full}, which has less than that free"
+    if not may_choose:
+        raise ValueError(f"{told}; give device='cpu', or free the GPU's memory.") from error
+    warnings.warn(f"{told}; it runs on the CPU.", RuntimeWarning, stacklevel=4)
+    return torch.device("cpu")
 
 
 def _check_complete(source: str, loading: dict) -> None:

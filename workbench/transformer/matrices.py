@@ -62,8 +62,8 @@ class BlockMatrix:
 
     @property
     def kind(self) -> str:
-        """The matrix's name within its block, such as `W_in`."""
-        return self.name.rsplit(".", 1)[1]
+        """The matrix's name within its block, such as `W_in`; of a matrix named by its path the last part of that."""
+        return self.name.rsplit(".", 1)[-1]
 
 
 def block_module(model: nn.Module, layer: int, name: str) -> nn.Module:

@@ -1,6 +1,5 @@
 """A small transformer trained from nothing by a recipe, repeatably and resumably: one loop for every recipe."""
 
-import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -9,12 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from jaxtyping import Float
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from workbench.run_files import RunFiles
 from workbench.transformer.load import no_progress_bar
-from workbench.whole_files import write_json, write_tensors
+from workbench.whole_files import replaced_files, write_json
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,40 +77,32 @@ def train(
 ) -> dict:
     """Trains into `out` (a transformers directory, float16) and returns the record of the run.
 
-    Interrupted, it resumes from `out/.training` at the last multiple of `save_every` steps and gives the
-    numbers of an undisturbed run. `report` receives one dict of step, loss and seconds now and then.
+    Interrupted, or killed at any moment, it resumes from `out/.training` at the last multiple of `save_every` steps and
+    gives the numbers of an undisturbed run. `report` receives one dict of step, loss and seconds now and then.
+    Raises BlockingIOError if another process trains into `out`, ValueError for a run of another recipe there.
     """
-    state_path = out / ".training"
-    material = recipe.material(out, root)
-    torch.manual_seed(recipe.seed)
-    model = recipe.model().train()
-    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
-    optimizer = _optimizer(model, recipe)
-    record = _restore(state_path, model, optimizer, recipe)
-    precision = fast_dtype(device)
-    clock = time.perf_counter()
-    while record["step"] < recipe.steps:
-        step = record["step"]
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step)
-        tokens = material.rows(step).to(device)
-        with torch.autocast(torch.device(device).type, precision, enabled=precision != torch.float32):
-            logits = model(tokens[:, :-1], use_cache=False).logits
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        record["step"] = step + 1
-        if record["step"] % save_every == 0 or record["step"] == recipe.steps:
-            now = time.perf_counter()
-            record["seconds"] += now - clock
-            clock = now
-            record["log"].append({"step": step + 1, "loss": round(loss.item(), 4), "seconds": round(record["seconds"])})
-            _save(state_path, model, optimizer, record)
-            if report:
-                report(record["log"][-1])
-    _publish(out, model, material)
+    files = RunFiles(out / ".training", "training")
+    with files.alone():
+        material = recipe.material(out, root)
+        torch.manual_seed(recipe.seed)
+        model = recipe.model().train()
+        model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+        optimizer = _optimizer(model, recipe)
+        record = _restore(files, model, optimizer, recipe)
+        clock = time.perf_counter()
+        while record["step"] < recipe.steps:
+            loss = _step(model, optimizer, recipe, record["step"], material)
+            record["step"] += 1
+            if record["step"] % save_every == 0 or record["step"] == recipe.steps:
+                now = time.perf_counter()
+                record["seconds"] += now - clock
+                clock = now
+                entry = {"step": record["step"], "loss": round(loss.item(), 4), "seconds": round(record["seconds"])}
+                record["log"].append(entry)
+                _save(files, model, optimizer, record)
+                if report:
+                    report(entry)
+        _publish(out, model, material)
     return record | {"recipe": asdict(recipe)}
 
 
@@ -129,6 +123,23 @@ def _optimizer(model: GPT2LMHeadModel, recipe: TrainingRecipe) -> torch.optim.Ad
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
+def _step(
+    model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: TrainingRecipe, step: int, material: Material
+) -> Float[Tensor, ""]:
+    """One step of the optimizer; the loss before it, in nats a token."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.rate(step)
+    tokens, precision = material.rows(step).to(model.device), fast_dtype(str(model.device))
+    with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
+        logits = model(tokens[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
 def kept_tokenizer(out: Path, make: Callable[[], PreTrainedTokenizerFast], first: str) -> PreTrainedTokenizerFast:
     """The tokenizer in `out`, or a new one that is saved there; a text begins with the token `first`.
 
@@ -143,51 +154,41 @@ def kept_tokenizer(out: Path, make: Callable[[], PreTrainedTokenizerFast], first
             )
         return tokenizer
     tokenizer = make()
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(out)
+    with replaced_files(out, last="tokenizer.json") as temporary:
+        tokenizer.save_pretrained(temporary)
     return tokenizer
 
 
-def _save(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, record: dict) -> None:
-    """The state, in a file named by its step; `record.json` names it last, so that the two always agree."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        tensors[name] = parameter
-        for moment in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
-    write_tensors(path / f"step{record['step']}.safetensors", tensors)
-    write_json(path / "record.json", record)
-    for old in path.glob("step*.safetensors"):
-        if old.name != f"step{record['step']}.safetensors":
-            old.unlink()
+def _save(files: RunFiles, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, record: dict) -> None:
+    """The state: parameters, and the optimizer's two moments of each."""
+    named = dict(model.named_parameters())
+    moments = {
+        moment: {name: optimizer.state[parameter][moment] for name, parameter in named.items()} for moment in _MOMENTS
+    }
+    files.save(record, {"parameters": named} | moments)
 
 
-def _restore(path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: TrainingRecipe) -> dict:
+def _restore(files: RunFiles, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: TrainingRecipe) -> dict:
     fixed = asdict(replace(recipe, steps=0))
-    if not (path / "record.json").exists():
-        return {"step": 0, "steps": recipe.steps, "seconds": 0.0, "log": [], "fixed": fixed}
-    record = json.loads((path / "record.json").read_text(encoding="utf-8"))
-    if record["fixed"] != fixed:
-        changed = [name for name in fixed if record["fixed"].get(name) != fixed[name]]
-        raise ValueError(
-            f"{path} holds a run with other {', '.join(changed)}; give those values, or another directory."
-        )
+    record = {"step": 0, "steps": recipe.steps, "seconds": 0.0, "log": [], "fixed": fixed}
+    if not files.are_saved():
+        return record
+    saved, groups = files.load()
+    record = {name: saved[name] for name in record}
+    files.check_same(record["fixed"], fixed)
     begun = replace(recipe, steps=record["steps"])
     if recipe.steps != begun.steps and record["step"] > min(begun.fall_begins, recipe.fall_begins):
         raise ValueError(
-            f"{path} is at step {record['step']}, where the learning rate already falls; "
+            f"{files.directory} is at step {record['step']}, where the learning rate already falls; "
             f"resume with steps={begun.steps}."
         )
     record["steps"] = recipe.steps
-    tensors = load_file(path / f"step{record['step']}.safetensors")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[name])
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(record["step"]), device=parameter.device),
-                "exp_avg": tensors[f"exp_avg/{name}"].to(parameter),
-                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter),
-            }
+            parameter.copy_(groups["parameters"][name])
+            moments = {moment: groups[moment][name].to(parameter) for moment in _MOMENTS}
+            step = torch.tensor(float(record["step"]), device=parameter.device)
+            optimizer.state[parameter] = {"step": step} | moments
     return record
 
 
@@ -195,7 +196,7 @@ def _publish(out: Path, model: GPT2LMHeadModel, material: Material) -> None:
     """The float16 checkpoint, and the files that go with it."""
     half = type(model)(model.config)
     half.load_state_dict(model.state_dict())
-    with no_progress_bar():
-        half.half().save_pretrained(out)
+    with no_progress_bar(), replaced_files(out, last="model.safetensors") as temporary:
+        half.half().save_pretrained(temporary)
     for name, content in material.files.items():
         write_json(out / name, content)

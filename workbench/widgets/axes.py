@@ -1,6 +1,11 @@
-"""Labels for logarithmic axes."""
+"""Labels of printed and live charts: the ticks of logarithmic axes, and names as they are written."""
 
 import math
+
+
+def legend_text(name: str) -> str:
+    """The name such that a matplotlib legend shows it as it is: between two dollar signs it would read a formula."""
+    return name.replace("$", r"\$")
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:

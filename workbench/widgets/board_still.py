@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from workbench.explore.board_frame import BoardFrame
+from workbench.widgets.axes import legend_text
 from workbench.widgets.colours import DROPPED, LEARNER_COLOURS, LEARNER_SHAPES
 
 _SPREAD = 0.9  # of a line, over which its learners lie one below the other
@@ -38,10 +39,10 @@ def board_still(frame: BoardFrame) -> Figure:
         axes.errorbar(
             [score.mean for _, score in own], lines, xerr=widths, lw=1, ms=5,
             fmt=shape.matplotlib, color=colour, mfc=colour if n == most else "none", alpha=0.8,
-            label=f"{learner}, {n:,} samples" if n else learner,
+            label=legend_text(f"{learner}, {n:,} samples" if n else learner),
         )  # fmt: skip
     axes.axvline(0.5 if by_auc else 0.0, color=DROPPED, lw=1, ls=":")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.invert_yaxis()
     told = "AUC of the pairs that depend" if by_auc else "rank correlation with the true mutual information"
     axes.set(xlabel=told, xlim=(0 if by_auc else -1, 1.05))

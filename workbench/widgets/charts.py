@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from workbench.compress.curve import Point
 from workbench.compress.recipe import METRICS
+from workbench.diagram.hovered import as_written
 from workbench.explore.frame import FLOOR, Frame
 from workbench.widgets.axes import log_ticks
 from workbench.widgets.colours import DROPPED, KEPT, METHOD_COLOURS, METRIC_SHAPES, NOW, REPAIRED, Theme
@@ -111,7 +112,7 @@ def _draw_trade_off(figure: go.FigureWidget, frame: Frame) -> None:
         figure.layout.yaxis.title.text = frame.harm_told
         low, high = min([0.97 * dense, *harms]), max([1.1 * dense, *harms])
         # Room at the bottom for the marks on the dense line, and at the top for the legend, as the axis shows it.
-        _log_axis(figure.layout.yaxis, low * min(0.98, (low / high) ** 0.05), high * (high / low) ** 0.5)
+        log_axis(figure.layout.yaxis, low * min(0.98, (low / high) ** 0.05), high * (high / low) ** 0.5)
     # Each by itself: one update that sets these for some traces makes plotly 7 unset them in the others.
     for trace, points, (_, metric) in zip(by_recipe, points_of, _RECIPES, strict=True):
         own = METRIC_SHAPES[metric]
@@ -165,7 +166,7 @@ def _draw_heatmap(figure: go.FigureWidget, frame: Frame) -> None:
     table, mark = figure.data
     chosen = next(layer for layer in frame.layers if layer.name == frame.selected)
     told = {
-        (layer.kind, layer.block): f"{layer.name}<br>bond {layer.bond} of {layer.full_bond}<br>"
+        (layer.kind, layer.block): f"{as_written(layer.name)}<br>bond {layer.bond} of {layer.full_bond}<br>"
         f"discarded weight {layer.discarded_weight:.3g}<br>{layer.n_params:,} of {layer.dense_params:,} numbers"
         for layer in frame.layers
     }
@@ -197,26 +198,26 @@ def _draw_spectrum(figure: go.FigureWidget, frame: Frame) -> None:
     with figure.batch_update():
         if not values:  # a form without a spectrum: fitted bond by bond
             kept.x = kept.y = dropped.x = dropped.y = []
-            figure.layout.title.text = f"{frame.selected}: this form has no spectrum"
+            figure.layout.title.text = f"{as_written(frame.selected)}: this form has no spectrum"
             return
         kept.x, kept.y = places[: frame.cut], values[: frame.cut]
         dropped.x, dropped.y = places[max(0, frame.cut - 1) :], values[max(0, frame.cut - 1) :]
         figure.layout.shapes[0].x0 = figure.layout.shapes[0].x1 = frame.cut + 0.5
-        figure.layout.title.text = f"{frame.selected}: cut at {frame.cut} of {len(places)}"
+        figure.layout.title.text = f"{as_written(frame.selected)}: cut at {frame.cut} of {len(places)}"
         figure.layout.xaxis.range = [0, len(places) + 1]
         low, high = values[-1], values[0]
-        _log_axis(figure.layout.yaxis, low / 1.25, high * max(10.0, high / low) ** 0.35)
+        log_axis(figure.layout.yaxis, low / 1.25, high * max(10.0, high / low) ** 0.35)
 
 
 def _logarithms(frame: Frame) -> list[list[float]]:
     return [[math.log10(value) for value in row] for row in frame.heatmap()]
 
 
-def _log_axis(axis: object, low: float, high: float) -> None:
+def log_axis(axis: object, low: float, high: float, form: str = ".3g") -> None:
     """Sets a logarithmic axis to the values `low` to `high`, with labels that cannot run into each other."""
     axis.range = [math.log10(low), math.log10(high)]
     axis.tickvals = ticks = log_ticks(low, high)
-    axis.ticktext = [f"{tick:.3g}" for tick in ticks]
+    axis.ticktext = [format(tick, form) for tick in ticks]
 
 
 def _finite(error: float) -> float:

@@ -5,11 +5,11 @@
 
 import math
 from dataclasses import dataclass
-from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.diagram.hovered import as_written
 from workbench.explore.explain_frame import MAPS, Conditional, ExplainFrame
 from workbench.widgets.axes import log_ticks
 from workbench.widgets.colours import DROPPED, LEARNER_COLOURS, NOW
@@ -87,7 +87,7 @@ def _marginals(n_sites: int, alphabet: tuple[str, ...]) -> go.FigureWidget:
     figure, sites = go.FigureWidget(), list(range(n_sites))
     for who, colour in (("truth", TRUTH), ("model", MODEL)):
         for k in shown_symbols(alphabet):
-            symbol = escape(alphabet[k])
+            symbol = as_written(alphabet[k])
             figure.add_bar(
                 x=sites, y=[0.0] * n_sites, offsetgroup=who, name=who, legendgroup=who,
                 showlegend=k == shown_symbols(alphabet)[0],
@@ -95,8 +95,9 @@ def _marginals(n_sites: int, alphabet: tuple[str, ...]) -> go.FigureWidget:
                 hovertemplate=f"site %{{x}}: p({symbol}) = %{{y:.4f}}<extra></extra>",
             )  # fmt: skip
     figure.update_layout(
-        width=_WIDE, height=250, barmode="stack", bargap=0.25, title_text="Marginals", yaxis_title=share_told(alphabet)
-    )
+        width=_WIDE, height=250, barmode="stack", bargap=0.25, title_text="Marginals",
+        yaxis_title=as_written(share_told(alphabet)),
+    )  # fmt: skip
     figure.update_xaxes(title="site; those in bold are fixed", tickvals=sites, ticktext=sites, showgrid=False)
     figure.update_yaxes(range=[0, 1.02])
     return figure
@@ -133,7 +134,7 @@ def _draw_maps(figure: go.FigureWidget, frame: ExplainFrame) -> None:
     for trace, (side, _) in zip(figure.data, _sides(frame), strict=True):
         trace.update(z=[[value if math.isfinite(value) else None for value in row] for row in side.ties])
     with figure.batch_update():
-        figure.layout.annotations[1].text = escape(frame.model)
+        figure.layout.annotations[1].text = as_written(frame.model)
         figure.layout.title.text = f"{frame.map.capitalize()}, {MAPS[frame.map].unit}"
         axis = figure.layout.coloraxis
         axis.cmin, axis.cmax = -reach if signed else 0, reach
@@ -206,4 +207,4 @@ def _draw_schmidt(figure: go.FigureWidget, frame: ExplainFrame) -> None:
 
 def _sides(frame: ExplainFrame) -> tuple[tuple[Conditional, str], ...]:
     """The truth and the model, by name."""
-    return (frame.truth, "truth"), (frame.learned, escape(frame.model))
+    return (frame.truth, "truth"), (frame.learned, as_written(frame.model))

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workbench.explore.explain_frame import MAPS, Conditional, ExplainFrame
-from workbench.widgets.axes import log_ticks
+from workbench.widgets.axes import legend_text, log_ticks
 from workbench.widgets.colours import NOW
 from workbench.widgets.explain_charts import (
     BLANK,
@@ -46,9 +46,10 @@ def _marginals(axes: Axes, frame: ExplainFrame) -> None:
         below = [0.0] * frame.n_sites
         for k in shown_symbols(frame.alphabet):
             shares = [row[k] for row in side.marginals]
+            first = k == shown_symbols(frame.alphabet)[0]
             axes.bar(
                 [site + place * _BAR for site in range(frame.n_sites)], shares, _BAR, below, color=colour,
-                alpha=shade(k, frame.alphabet), label=name if k == shown_symbols(frame.alphabet)[0] else None,
+                alpha=shade(k, frame.alphabet), label=legend_text(name) if first else None,
             )  # fmt: skip
             below = [low + share for low, share in zip(below, shares, strict=True)]
     axes.set(ylim=(0, 1.02), xlabel="site; those in bold are fixed", xticks=range(frame.n_sites))
@@ -75,7 +76,7 @@ def _entropies(axes: Axes, frame: ExplainFrame) -> None:
     bonds = [bond + 0.5 for bond in range(frame.n_sites - 1)]
     axes.axvline(frame.bond + 0.5, color=NOW)
     for (side, name, colour), shape in zip(_sides(frame), "so", strict=True):
-        axes.plot(bonds, side.entropies, marker=shape, ms=5, color=colour, label=name)
+        axes.plot(bonds, side.entropies, marker=shape, ms=5, color=colour, label=legend_text(name))
     axes.set(xlabel="site", ylabel="entropy, nats", xticks=range(0, frame.n_sites, 1 + frame.n_sites // 16))
     high = max(axes.get_ylim()[1], 0.1)
     axes.set_ylim(-0.04 * high, high)
@@ -85,7 +86,8 @@ def _entropies(axes: Axes, frame: ExplainFrame) -> None:
 def _schmidt(axes: Axes, frame: ExplainFrame) -> None:
     found = [schmidt_shown(side, frame.bond) for side, _, _ in _sides(frame)]
     for values, (_, name, colour), shape, fill in zip(found, _sides(frame), "so", ("none", "full"), strict=True):
-        axes.plot(range(1, 1 + len(values)), values, shape, ms=6, color=colour, fillstyle=fill, label=name, ls="")
+        label = legend_text(name)
+        axes.plot(range(1, 1 + len(values)), values, shape, ms=6, color=colour, fillstyle=fill, label=label, ls="")
     low = min(min(values) for values in found)
     ticks = log_ticks(min(low, 0.1), 1)
     axes.set(

@@ -45,7 +45,11 @@ def _shares(found: KnowledgeMap, names: list[str], shares: Float[Tensor, "rows k
             axes.text(column, row, _told(share, 2 if row else 3), ha="center", va="center", fontsize=8, color=ink)
     axes.axhline(0.5, color="white", lw=3)
     axes.set_xticks(
-        range(len(found.kinds)), [kind.replace(", ", ",\n") for kind in found.kinds], rotation=40, ha="right"
+        range(len(found.kinds)),
+        [kind.replace(", ", ",\n") for kind in found.kinds],
+        rotation=40,
+        ha="right",
+        parse_math=False,
     )
     axes.set_yticks(range(len(rows)), [_UNCUT, *names])
     axes.tick_params(labelsize=8)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from workbench.explore.sample_frame import SampleFrame
-from workbench.widgets.axes import log_ticks
+from workbench.widgets.axes import legend_text, log_ticks
 from workbench.widgets.colours import DROPPED, LEARNER_COLOURS, LEARNER_SHAPES
 
 
@@ -52,7 +52,7 @@ def _line(axes: Axes, frame: SampleFrame, colour: str, shape: str) -> None:
     told = "not reached" if needed is None else f"{needed.n:,.0f} samples for {frame.target:.0%}"
     medians, bands = [frame.median(n) for n in sizes], [frame.band(n) for n in sizes]
     axes.fill_between(sizes, [low for low, _ in bands], [high for _, high in bands], color=colour, alpha=0.2, lw=0)
-    axes.plot(sizes, medians, marker=shape, ms=5, color=colour, label=f"{frame.learner}: {told}")
+    axes.plot(sizes, medians, marker=shape, ms=5, color=colour, label=legend_text(f"{frame.learner}: {told}"))
     if needed is not None:
         high = needed.high if math.isfinite(needed.high) else max(sizes)
         axes.plot([needed.low, high], [frame.target] * 2, color=colour, lw=4, alpha=0.5, solid_capstyle="butt")

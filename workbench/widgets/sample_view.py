@@ -10,6 +10,7 @@ from html import escape
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
+from workbench.diagram.hovered import as_written
 from workbench.explore.sample_explorer import SampleExplorer
 from workbench.explore.sample_frame import QUALITIES, SampleFrame
 from workbench.widgets.attempt import attempted
@@ -125,7 +126,7 @@ class SampleView(widgets.VBox):
             for place in range(len(places)):
                 _draw_learner(self.figure, place, shown.get(place))
             self.figure.layout.shapes[1].y0 = self.figure.layout.shapes[1].y1 = present.target
-            self.figure.layout.title.text = escape(f"{present.source}, {present.n_sites} sites")
+            self.figure.layout.title.text = as_written(f"{present.source}, {present.n_sites} sites")
             self.figure.layout.yaxis.title.text = f"quality: {present.metric}"
             sizes = [size for frame in frames for size in frame.sizes]
             if sizes:
@@ -180,7 +181,7 @@ def _draw_learner(figure: go.FigureWidget, place: int, frame: SampleFrame | None
         return
     lows, highs = zip(*(frame.band(n) for n in sizes), strict=True)
     band.x, band.y = [*sizes, *reversed(sizes)], [*lows, *reversed(highs)]
-    medians.x, medians.y, medians.name = list(sizes), [frame.median(n) for n in sizes], frame.learner
+    medians.x, medians.y, medians.name = list(sizes), [frame.median(n) for n in sizes], as_written(frame.learner)
     found = frame.needed
     if found is None:
         needed.x, needed.y = [], []

@@ -94,7 +94,7 @@ def freeze_still(diagram: Diagram, frame: LinearityFrame) -> Figure:
     line.plot(max(frame.defect, lowest), 0, "D", color=NOW, ms=9, label="additivity defect", clip_on=False)
     line.set(xscale="log", xlim=(lowest, 10), ylim=(-1, 1), yticks=[])
     line.minorticks_off()
-    line.set_xlabel(f"additivity defect of {frame.out} in {frame.varied}: {frame.defect:.2e}")
+    line.set_xlabel(f"additivity defect of {frame.out} in {frame.varied}: {frame.defect:.2e}", parse_math=False)
     line.legend(loc="upper right", fontsize=8, ncols=2)
     figure.suptitle("\n".join(str(frame).split("\n")[1:]), fontsize=9, parse_math=False)
     return figure
@@ -108,7 +108,9 @@ def heatmap_panel(figure: Figure, axes: Axes, frame: TensorFrame | None) -> None
     reach = max((abs(value) for row in frame.heatmap for value in row if math.isfinite(value)), default=0.0) or 1.0
     image = axes.imshow(frame.heatmap, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
     rows, columns = frame.sides
-    axes.set(xlabel=columns, ylabel=rows, xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(columns, parse_math=False)
+    axes.set_ylabel(rows, parse_math=False)
     axes.set_title(frame.name, fontsize=10, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.9)
 
@@ -138,7 +140,7 @@ def spectrum_panel(axes: Axes, spectrum: Spectrum, cut: int | None = None) -> No
 def _words(axes: Axes, told: str) -> None:
     """Why there is nothing to draw."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, told or "no array", ha="center", va="center", wrap=True)
+    axes.text(0.5, 0.5, told or "no array", ha="center", va="center", wrap=True, parse_math=False)
 
 
 def _beside(scene: Scene, n_panels: int) -> tuple[Figure, list[Axes]]:

@@ -128,7 +128,7 @@ class ZoomView(widgets.VBox):
             self.head.layout.display = None if frame.n_heads > 1 else "none"
             self.fold.value = frame.fold
             self.tokens.value = _tokens_told(frame)
-            self.formula.value = f"<details><summary>formula</summary>$${frame.formula}$$</details>"
+            self.formula.value = f"<details><summary>formula</summary>$${escape(frame.formula)}$$</details>"
         finally:
             self._drawing = False
         self._tell(frame)
