@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from workbench.transformer.text_recipe import TextRecipe, windows
-from workbench.transformer.training import Material, train
+from workbench.transformer.training import Material, saved_run, train
 
 STREAMS = "tokens.safetensors"
 
@@ -74,7 +74,7 @@ def trained(out: Path, recipe: SizeRecipe, device: torch.device, plan: Plan) -> 
     share = recipe.library_share if tokens["tests"] > recipe.context else 1.0
     a_step = recipe.batch * recipe.context
     planned = math.ceil(plan.epochs * tokens["library"] / (share * a_step))
-    state = out / "model" / ".training" / "record.json"
+    state = saved_run(out / "model").record
     steps = json.loads(state.read_text(encoding="utf-8"))["steps"] if state.exists() else planned
     print(f"     train  {steps} steps of {a_step} tokens, at most {plan.minutes} minutes", flush=True)
     record = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workbench.born.machine import BornMachine
     from workbench.compress.recipe import Recipe
+    from workbench.compress.stream import Stream
     from workbench.decompose.cp import CanonicalPolyadic
     from workbench.decompose.kronecker import KroneckerSum
     from workbench.decompose.low_rank import LowRank
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from workbench.spectrum import Spectrum
     from workbench.transformer.by_hand import induction_by_hand
     from workbench.transformer.load import LanguageModel, load
+    from workbench.transformer.skeleton import skeleton
     from workbench.transformer.view import view
     from workbench.widgets.compression_view import CompressionView
     from workbench.widgets.cut_view import CutView
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from workbench.widgets.sweep_view import SweepView
     from workbench.widgets.theatre_view import TheatreView
     from workbench.widgets.zoom_view import ZoomView
+    from workbench.workers.processes import Processes
+    from workbench.workers.scheduler import Scheduler
 
 __version__ = "0.1.0"
 
@@ -91,6 +95,7 @@ _HOMES = {
     "ModuleLab": "workbench.explore.module_lab",
     "Network": "workbench.network",
     "Node": "workbench.node",
+    "Processes": "workbench.workers.processes",
     "Program": "workbench.program",
     "ProofLab": "workbench.explore.proving",
     "ProofView": "workbench.widgets.proof_view",
@@ -98,7 +103,9 @@ _HOMES = {
     "SampleExplorer": "workbench.explore.sample_explorer",
     "SampleLab": "workbench.explore.sample_complexity",
     "SampleView": "workbench.widgets.sample_view",
+    "Scheduler": "workbench.workers.scheduler",
     "Spectrum": "workbench.spectrum",
+    "Stream": "workbench.compress.stream",
     "SurvivalLab": "workbench.explore.survival",
     "SurvivalView": "workbench.widgets.survival_view",
     "Sweep": "workbench.explore.sweep",
@@ -114,6 +121,7 @@ _HOMES = {
     "ZoomView": "workbench.widgets.zoom_view",
     "induction_by_hand": "workbench.transformer.by_hand",
     "load": "workbench.transformer.load",
+    "skeleton": "workbench.transformer.skeleton",
     "view": "workbench.transformer.view",
 }
 
@@ -149,6 +157,7 @@ __all__ = [
     "ModuleLab",
     "Network",
     "Node",
+    "Processes",
     "Program",
     "ProofLab",
     "ProofView",
@@ -156,7 +165,9 @@ __all__ = [
     "SampleExplorer",
     "SampleLab",
     "SampleView",
+    "Scheduler",
     "Spectrum",
+    "Stream",
     "SurvivalLab",
     "SurvivalView",
     "Sweep",
@@ -172,6 +183,7 @@ __all__ = [
     "ZoomView",
     "induction_by_hand",
     "load",
+    "skeleton",
     "view",
 ]
 

@@ -40,9 +40,7 @@ def layer_state(name: str, layer: BondLinear) -> LayerState:
     """The numbers of one running layer. Across the bonds of a train the discarded weights add up to a bound."""
     out_features, in_features = layer.uncut.shape
     discarded = 0.0 if layer.bypassed else layer.now.discarded_weight()
-    return LayerState(
-        name, layer.bond, layer.uncut.full_bond, discarded, layer.n_params, out_features * in_features
-    )
+    return LayerState(name, layer.bond, layer.uncut.full_bond, discarded, layer.n_params, out_features * in_features)
 
 
 def cut_spectrum(layer: BondLinear) -> tuple[tuple[float, ...], int]:

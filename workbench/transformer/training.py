@@ -81,7 +81,7 @@ def train(
     gives the numbers of an undisturbed run. `report` receives one dict of step, loss and seconds now and then.
     Raises BlockingIOError if another process trains into `out`, ValueError for a run of another recipe there.
     """
-    files = RunFiles(out / ".training", "training")
+    files = saved_run(out)
     with files.alone():
         material = recipe.material(out, root)
         torch.manual_seed(recipe.seed)
@@ -104,6 +104,11 @@ def train(
                     report(entry)
         _publish(out, model, material)
     return record | {"recipe": asdict(recipe)}
+
+
+def saved_run(out: Path) -> RunFiles:
+    """Where a run whose checkpoint will be in `out` keeps its state: its `record` has `steps`, `step` and `seconds`."""
+    return RunFiles(out / ".training", "training")
 
 
 def fast_dtype(device: str) -> torch.dtype:
