@@ -25,7 +25,7 @@ from workbench.truth.parity import even_parity
 from workbench.workers.processes import Processes
 from workbench.workers.scheduler import Scheduler
 
-PLAIN, INPUT = Recipe("svd", "plain"), Recipe("svd", "input")
+PLAIN, INPUT, TWO_SIDED = (Recipe("svd", metric) for metric in ("plain", "input", "two-sided"))
 LEARNING = LearningGrid(["parity 8", "ghz 8"], ["one-pass 2", "counts"], [16, 64], [0, 1])
 
 
@@ -79,8 +79,10 @@ def test_a_cluster_writes_the_files_that_a_loop_writes(cluster, tmp_path):
 
 
 def test_a_point_does_not_depend_on_those_before_it(tiny, swept, tmp_path):
-    Sweep(grid(tiny, (INPUT, PLAIN), (0.5, 0.8), ("global", "uniform")), tmp_path).run(progress=quiet)
-    assert contents(tmp_path) == contents(swept)
+    others = TWO_SIDED, INPUT, PLAIN  # the first measures gradients too
+    Sweep(grid(tiny, others, (0.5, 0.8), ("global", "uniform")), tmp_path).run(progress=quiet)
+    found = contents(tmp_path)
+    assert {name: found[name] for name in contents(swept)} == contents(swept)
 
 
 def test_a_point_has_the_numbers_of_a_compression_lab(tiny, swept):

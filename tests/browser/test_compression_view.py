@@ -22,6 +22,7 @@ CHARTS = """() => {
   if (plots.length < 3) return null;
   const [trade, heat, spectrum] = plots;
   const now = trade.data.find((trace) => trace.name === "now");
+  if (!now || !heat.data[0].z || !spectrum.layout.shapes?.length) return null;
   return {
     now: [...now.x, ...now.y],
     heatmap: JSON.stringify([...heat.data[0].z].map((row) => [...row])),
@@ -33,9 +34,7 @@ CHARTS = """() => {
 
 
 def charts(page: Page) -> dict:
-    shown = page.evaluate(CHARTS)
-    assert shown is not None, "there are fewer than three charts on the page"
-    return shown
+    return page.wait_for_function(CHARTS, timeout=20_000).json_value()  # a busy page draws them one after another
 
 
 def settled(page: Page, n_windows: int = 8) -> str:

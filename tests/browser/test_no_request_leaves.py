@@ -1,7 +1,7 @@
 """Every notebook as it lies in the repository, opened one after another: each request stays on this computer."""
 
 import pytest
-from conftest import NOTEBOOKS, SHOWN, is_local
+from conftest import IDLE, NOTEBOOKS, SHOWN, is_local
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -26,6 +26,7 @@ def test_no_notebook_asks_another_machine_for_anything(lab, open_notebook):
     for name in names:
         page.evaluate(OPEN, name)
         page.wait_for_function(SHOWN, arg=name)
+        page.wait_for_function(IDLE)  # Lab starts its kernel; closed on the way, the debugger would complain
         page.evaluate(SCROLL)
         expect(page.locator(".jp-Notebook:visible .jp-OutputArea-output").first).to_be_attached()
     page.wait_for_load_state("networkidle")

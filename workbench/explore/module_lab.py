@@ -188,7 +188,7 @@ class ModuleLab:
         with timed(self.seconds, "evaluate"):
             similarity = self._comparison.similarity(self.model)
             score = None if self._score is None else float(self._score(self.model))
-        bonds = tuple([(name, layer.now.bond) for name, layer in self.layers.items()])
+        bonds = tuple([(name, layer.bond) for name, layer in self.layers.items()])
         return ModulePoint(
             self.recipe, bonds, sizes.kept, sizes.n_params, sizes.bytes, similarity, score, self.dense_score
         )
