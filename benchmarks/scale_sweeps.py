@@ -1,11 +1,14 @@
 """Sweeps: what handing out costs beside tasks of a second, and how much faster two workers are than one.
 
 Part of `scale.py`; alone, `python benchmarks/scale_sweeps.py` prints the rows. The machine should do nothing else.
-Every worker process imports this module, so that nothing heavy is loaded at its top.
+Every worker process imports the program that it belongs to, so these are measured in a program of their own, at whose
+top nothing heavy is loaded.
 """
 
 import json
 import logging
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -55,8 +58,9 @@ def compressing(n_workers: int) -> tuple[float, dict]:
     from workbench import CompressionGrid, Sweep
     from workbench.explore.sweep_words import recipes_of
 
-    recipes = recipes_of(["svd"], ["plain", "diagonal", "input", "two-sided"])
-    grid = CompressionGrid(["pygpt"], recipes, (0.8, 0.6, 0.4, 0.2), ("uniform", "global"), windows=32, device="cpu")
+    recipes = recipes_of(["svd"], ["plain", "diagonal", "input"])
+    shares, budgets, seeds = (0.8, 0.6, 0.4, 0.2), ("uniform", "global"), (0, 1, 2)
+    grid = CompressionGrid(["pygpt"], recipes, shares, budgets, seeds, windows=32, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         sweep = Sweep(grid, Path(folder))
         began = time.perf_counter()
@@ -64,12 +68,12 @@ def compressing(n_workers: int) -> tuple[float, dict]:
         seconds = time.perf_counter() - began
     assert not frame.n_left
     assert not frame.failures
-    return seconds, {(point.series, point.asked): (point.size, point.harm) for point in frame.points}
+    return seconds, {place: (point.size, point.harm) for place, point in enumerate(frame.points)}
 
 
-def rows() -> list[dict[str, object]]:
+def measured() -> list[dict[str, object]]:
     """The overhead of every kind of workers, and the speed-up of two processes with one thread each."""
-    from speed import row  # not at the top: workers import this module
+    from speed import row  # not at the top: workers import this program
 
     found = []
     with two_dask_workers() as cluster:
@@ -87,6 +91,14 @@ def rows() -> list[dict[str, object]]:
     differing = sum(same[key] != own for key, own in numbers.items())
     found.append(row("points of it that differ between 1 and 2 processes", differing, 0, "points"))
     return found
+
+
+def rows() -> list[dict[str, object]]:
+    """What a program with nothing heavy at its top measures; workers find the tasks by the name of this module."""
+    program = "import json, scale_sweeps; print(json.dumps(scale_sweeps.measured()))"
+    folder = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

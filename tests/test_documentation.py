@@ -88,7 +88,8 @@ def test_the_examples_in_docstrings_print_what_they_say(name):
 def test_the_figures_of_the_readme_are_those_of_the_measurements():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     results = REPOSITORY / "data" / "results"
-    names = ("peers.json", "speed.json", "diagrams.json", "circuits.json", "born_speed.json")  # the later ones prevail
+    # The later ones prevail.
+    names = ("peers.json", "speed.json", "diagrams.json", "circuits.json", "born_speed.json", "scale.json")
     measured = [json.loads((results / name).read_text(encoding="utf-8")) for name in names]
     rows = {row["what"]: row for result in measured for row in result["rows"]}
     points = json.loads((results / "trade_off.json").read_text(encoding="utf-8"))["points"]

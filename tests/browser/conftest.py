@@ -124,7 +124,7 @@ def browser() -> Iterator[Browser]:
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab as `workbench lab` opens it, with Jupyter folders of its own, on a copy of the notebooks."""
     root = tmp_path_factory.mktemp("lab")
-    folder = _copy_of_the_checkout(root)
+    folder = _copied_notebooks(root)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -218,15 +218,12 @@ def is_local(url: str) -> bool:
     return parts.scheme in ("data", "blob", "about") or parts.hostname in ("127.0.0.1", "localhost")
 
 
-def _copy_of_the_checkout(root: Path) -> Path:
-    """A copy of notebooks/ with links to its neighbours, so that relative paths out of it still lead somewhere."""
-    folder = root / "checkout" / "notebooks"
-    folder.mkdir(parents=True)
+def _copied_notebooks(root: Path) -> Path:
+    """A folder with copies of the notebooks and nothing else: they need no neighbours."""
+    folder = root / "notebooks"
+    folder.mkdir()
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         shutil.copyfile(notebook, folder / notebook.name)
-    for neighbour in ("data", "docs"):
-        if (source := NOTEBOOKS.parent / neighbour).is_dir():
-            (folder.parent / neighbour).symlink_to(source, target_is_directory=True)
     return folder
 
 
