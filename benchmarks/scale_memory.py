@@ -52,11 +52,18 @@ print(json.dumps({"settings": len(lab.curve), "ratios": [point.perplexity_ratio 
 """
 
 
-def ran(code: str, *words: str) -> subprocess.CompletedProcess:
-    """The program on two threads, with warnings shown and no display."""
+def ran(code: str, folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """The program on two threads, with warnings shown and no display; `folder`, its first word, is for what it leaves
+    too: the notebook exports a model.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+    environment["TMPDIR"] = str(folder)
     return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, str(folder), *words],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -65,9 +72,9 @@ def rows() -> list[dict[str, object]]:
     from speed import row  # not at the top: the tests do without what it imports
 
     with tempfile.TemporaryDirectory() as folder:
-        ran(BUILD, folder).check_returncode()
+        ran(BUILD, Path(folder)).check_returncode()
         start = time.perf_counter()
-        survived = ran(RUN, folder, str(LIMIT))
+        survived = ran(RUN, Path(folder), str(LIMIT))
         seconds = time.perf_counter() - start
     told = json.loads(survived.stdout.splitlines()[-1]) if survived.returncode == 0 else {"settings": 0}
     what = "main notebook on 124M parameters within 1.5 GB of private memory: settings scored"

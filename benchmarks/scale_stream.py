@@ -75,7 +75,7 @@ def rows(n_blocks: int = BLOCKS) -> list[dict[str, object]]:
             found += [
                 row(f"{what}, a block", seconds, 600.0, "s", **told),
                 row(f"{what}, projected to {WHOLE}", seconds * WHOLE / 3600, 5.0, "h"),
-                row(f"{what}, peak of memory", took["peak"] / 1e6, (3 * largest + _SLACK) / 1e6, "MB"),
+                row(f"{what}, peak of memory", took["peak"] / 1e9, (3 * largest + _SLACK) / 1e9, "GB"),
             ]
     return found
 
