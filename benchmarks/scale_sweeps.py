@@ -36,7 +36,7 @@ def two_dask_workers() -> Iterator[Scheduler]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=logging.ERROR
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=logging.ERROR
     ) as made:
         yield Scheduler(made.scheduler_address)
 

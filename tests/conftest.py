@@ -62,7 +62,7 @@ def cluster() -> Iterator[str]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # tests kill workers, and it would tell of each
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1",
         silence_logs=logging.CRITICAL,
     ) as made:  # fmt: skip
         yield made.scheduler_address
