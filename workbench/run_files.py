@@ -84,10 +84,10 @@ class RunFiles:
         file = self.directory / record["tensors"]
         try:
             if _header_digest(file) != record["header"]:
-                raise self._damaged(file, "its header is not the one that was written")
+                raise self.damaged(file, "its header is not the one that was written")
             loaded = load_file(file)
         except (OSError, SafetensorError) as error:
-            raise self._damaged(file, str(error)) from error
+            raise self.damaged(file, str(error)) from error
         groups: dict[str, dict[str, Tensor]] = {}
         for key, tensor in loaded.items():
             group, name = key.split(":", 1)
@@ -98,16 +98,17 @@ class RunFiles:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise self._damaged(self.record, str(error)) from error
+            raise self.damaged(self.record, str(error)) from error
         if not isinstance(record, dict) or record.get("format") != _FORMAT:
             raise ValueError(
                 f"{self.record} is no {self.kind} run of format {_FORMAT}; give another directory, or remove it."
             )
         if record.pop("digest", None) != _digest(record):
-            raise self._damaged(self.record, "it is not what was written")
+            raise self.damaged(self.record, "it is not what was written")
         return record
 
-    def _damaged(self, file: Path, why: str) -> ValueError:
+    def damaged(self, file: Path, why: str) -> ValueError:
+        """What to raise for a file of the run that is not as it was written."""
         return ValueError(f"{file} is damaged ({why}); remove {self.directory} and begin anew.")
 
 

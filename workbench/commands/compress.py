@@ -99,17 +99,14 @@ def _compress(parsed: argparse.Namespace) -> int:
 
 def _recipe(parsed: argparse.Namespace) -> "Recipe":
     """The recipe that the words ask for. Raises ValueError for words that do not go together."""
-    from workbench.compress.recipe import METHODS, METRICS, PUBLISHED, Recipe
+    from workbench.compress.recipe import METRICS, Recipe, published
 
     plain = parsed.metric is None and parsed.sites == 2 and not (parsed.permuted or parsed.gauge_fixed)
-    if parsed.method in PUBLISHED and parsed.method not in METHODS:
+    whole = published(parsed.method)
+    if whole is not None:
         if not plain:
             raise ValueError(f"{parsed.method} says its metric and its form itself; leave out the other words.")
-        return replace(PUBLISHED[parsed.method], table=parsed.table)
-    if parsed.method not in METHODS:
-        raise ValueError(
-            f"unknown method {parsed.method!r}; there are {', '.join(dict.fromkeys([*METHODS, *PUBLISHED]))}."
-        )
+        return replace(whole, table=parsed.table)
     metric = METRICS[parsed.method][0] if parsed.metric is None else parsed.metric
     return Recipe(parsed.method, metric, parsed.sites, parsed.permuted, parsed.gauge_fixed, table=parsed.table)
 

@@ -60,7 +60,7 @@ def stream(parsed: argparse.Namespace, recipe: "Recipe") -> int:
 def _windows(lm: "LanguageModel", parsed: argparse.Namespace) -> "Windows":
     """Those that `lab_windows` calibrates on, of at most 1,024 tokens each."""
     from workbench.compress.windows import read_text, windows_of_text
-    from workbench.explore.lab_windows import CALIBRATION_TOKENS
+    from workbench.explore.lab_windows import enough_to_calibrate
     from workbench.transformer.corpus import training_text
 
     context = min(lm.context, _CONTEXT)
@@ -70,7 +70,7 @@ def _windows(lm: "LanguageModel", parsed: argparse.Namespace) -> "Windows":
         windows, _ = windows_of_text(lm, read_text(parsed.text), context).halves()
     else:
         windows = windows_of_text(lm, training_text(), context)
-    return windows.shuffled().rows(0, max(1, -(-CALIBRATION_TOKENS // windows.tokens.shape[1])))
+    return enough_to_calibrate(windows)
 
 
 def _told() -> Callable[[str, int, int], None]:

@@ -126,6 +126,20 @@ PUBLISHED: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 
+
+def published(method: str) -> Recipe | None:
+    """The recipe that a published method is, None for one of `METHODS`. Raises ValueError if it is neither."""
+    if method not in METHODS and method not in PUBLISHED:
+        listed = ", ".join(dict.fromkeys([*METHODS, *PUBLISHED]))
+        raise ValueError(f"unknown method {method!r}; there are {listed}.")
+    return None if method in METHODS else PUBLISHED[method]
+
+
+def recipe_of(method: str | Recipe, metric: str, sites: int) -> Recipe:
+    """A recipe as it is, or the one of a method in a metric; only `mpo` has `sites`."""
+    return method if isinstance(method, Recipe) else Recipe(method, metric, sites if method == "mpo" else 2)
+
+
 assert set(METRICS) == set(OPTIONS)
 assert set(_TABLE_TOLD) == set(TABLES)
 assert {metric for metrics in METRICS.values() for metric in metrics} == set(METRIC_KINDS)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from workbench.compress.budget import check_kept
 from workbench.compress.recipe import Recipe
@@ -198,8 +197,7 @@ class Stream:
 
     def _dense(self, matrix: BlockMatrix, pair: LowRank) -> Float[Tensor, "_ _"]:
         """The pair multiplied out, as the checkpoint stores such a matrix and in its dtype."""
-        turned = isinstance(matrix.module, Conv1D)
-        whole = pair.right.T @ pair.left.T if turned else pair.left @ pair.right
+        whole = pair.right.T @ pair.left.T if matrix.transposed else pair.left @ pair.right
         return whole.to(self.skeleton.weight(matrix).dtype)
 
     def _streamed(self, files: StreamFiles, seconds: Mapping[str, float]) -> Streamed:

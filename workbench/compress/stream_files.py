@@ -81,9 +81,7 @@ class StreamFiles:
             try:
                 saved = json.loads(run.record.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise ValueError(
-                    f"{run.record} is damaged ({error}); remove {self.directory} and begin anew."
-                ) from error
+                raise run.damaged(run.record, str(error)) from error
             run.check_same(saved, choices)
         (self.directory / "dense").mkdir(exist_ok=True)
         write_json(run.record, choices)

@@ -9,7 +9,7 @@ from workbench.compress.heal import Healing
 from workbench.compress.heal_recipe import HealRecipe, HealReport, HealStep
 from workbench.compress.layers import BondLinear
 from workbench.compress.quantise import quantise_layers
-from workbench.compress.recipe import Recipe
+from workbench.compress.recipe import Recipe, recipe_of
 from workbench.compress.sensitivity import Profile
 from workbench.compress.windows import Windows
 from workbench.explore.allocation import Limit, allocate, check_budget, matching
@@ -79,7 +79,7 @@ class CutModel:
         bond too. `progress` is told what is done, of how many; without it a bar is shown.
         Raises ValueError for an unknown method or metric, non-finite weights, or a table that cannot have a bond.
         """
-        recipe = method if isinstance(method, Recipe) else Recipe(method, metric, sites if method == "mpo" else 2)
+        recipe = recipe_of(method, metric, sites)
         matrices = block_matrices(self.lm.model) | table_matrices(self.lm.model, recipe.table)
         if self._calibration.lacks(recipe):
             gradients, table = self._calibration.wants(recipe)

@@ -4,7 +4,7 @@ from workbench.compress.default_windows import default_windows
 from workbench.compress.windows import Windows, windows_of_text
 from workbench.transformer.load import LanguageModel
 
-CALIBRATION_TOKENS = 16_384
+_CALIBRATION_TOKENS = 16_384
 
 
 def lab_windows(
@@ -24,5 +24,9 @@ def lab_windows(
         calibration, windows = windows.halves()
     elif isinstance(calibration, str):
         calibration = windows_of_text(lm, calibration)
-    rows = max(1, -(-CALIBRATION_TOKENS // calibration.tokens.shape[1]))
-    return windows.shuffled().rows(0, max_windows), calibration.shuffled(seed).rows(0, rows)
+    return windows.shuffled().rows(0, max_windows), enough_to_calibrate(calibration, seed)
+
+
+def enough_to_calibrate(windows: Windows, seed: int = 0) -> Windows:
+    """About 16,384 tokens of them, or all there are; the `seed` draws which."""
+    return windows.shuffled(seed).rows(0, max(1, -(-_CALIBRATION_TOKENS // windows.tokens.shape[1])))

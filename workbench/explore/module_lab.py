@@ -12,7 +12,7 @@ from workbench.compress.calibrate import Calibration
 from workbench.compress.decompositions import decompose_all
 from workbench.compress.kept_forms import KeptForms
 from workbench.compress.layers import BondLinear
-from workbench.compress.recipe import Recipe
+from workbench.compress.recipe import Recipe, recipe_of
 from workbench.compress.similarity import OutputComparison, Similarity
 from workbench.compress.slot import Slot
 from workbench.compress.store import densified
@@ -116,7 +116,7 @@ class ModuleLab:
         The bonds start full. Raises ValueError for an unknown method or metric, for one that knows the matrices of a
         language model's blocks or its loss (`tucker`, a table, `two-sided`), and for non-finite weights.
         """
-        recipe = method if isinstance(method, Recipe) else Recipe(method, metric, sites if method == "mpo" else 2)
+        recipe = recipe_of(method, metric, sites)
         _check_general(recipe)
         if recipe.needs_calibration and self.calibration is None:
             self.calibrate(progress)

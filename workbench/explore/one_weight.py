@@ -18,7 +18,7 @@ from workbench.decompose.metric import Metric
 from workbench.decompose.operator import TrainOperator
 from workbench.decompose.protocol import Decomposition
 from workbench.explore.bonds import checked_name
-from workbench.explore.lab_windows import CALIBRATION_TOKENS
+from workbench.explore.lab_windows import enough_to_calibrate
 from workbench.transformer.load import LanguageModel, load
 from workbench.transformer.matrices import block_matrices
 
@@ -141,9 +141,8 @@ class WeightLab:
         matrices = block_matrices(self.lm.model)
         self.matrix = matrices[checked_name(matrix, list(matrices))]
         if calibration is None:
-            windows = default_windows(self.lm)[1].shuffled()
-            rows = max(1, -(-CALIBRATION_TOKENS // windows.tokens.shape[1]))
-            calibration = calibrate(self.lm.model, windows.rows(0, rows), gradients=True)
+            windows = enough_to_calibrate(default_windows(self.lm)[1])
+            calibration = calibrate(self.lm.model, windows, gradients=True)
         self.metrics = {kind: calibration.metric(matrix, kind) for kind in METRICS}
         self.recipes = dict(FORMATS)
         if self.matrix.kind in WRITES_HEADS + READS_HEADS:

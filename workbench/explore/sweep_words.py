@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from workbench.compress.recipe import METHODS, METRICS, PUBLISHED, Recipe
+from workbench.compress.recipe import METRICS, Recipe, published
 from workbench.explore.sample_choices import (
     COUNTS,
     LINEAR_CODE,
@@ -68,12 +68,10 @@ def recipes_of(methods: Sequence[str], metrics: Sequence[str] | None = None) -> 
             raise ValueError(f"unknown metric {metric!r}; there are {', '.join(known)}.")
     found: list[Recipe] = []
     for method in methods:
-        if method in PUBLISHED and method not in METHODS:
-            found.append(PUBLISHED[method])
+        whole = published(method)
+        if whole is not None:
+            found.append(whole)
             continue
-        if method not in METHODS:
-            listed = ", ".join(dict.fromkeys([*METHODS, *PUBLISHED]))
-            raise ValueError(f"unknown method {method!r}; there are {listed}.")
         own = METRICS[method][:1] if metrics is None else [metric for metric in metrics if metric in METRICS[method]]
         if not own:
             raise ValueError(

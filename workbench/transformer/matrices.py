@@ -46,9 +46,14 @@ class BlockMatrix:
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
-        """The matrix as (out, in), a view of the model's own numbers: GPT-2's Conv1D stores its transpose."""
+        """The matrix as (out, in), a view of the model's own numbers."""
         weight: Tensor = self.module.weight  # pyright: ignore[reportAssignmentType]
-        return weight.detach().T if isinstance(self.module, Conv1D) else weight.detach()
+        return weight.detach().T if self.transposed else weight.detach()
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the model stores it as (in, out): GPT-2's Conv1D does."""
+        return isinstance(self.module, Conv1D)
 
     @property
     def bias(self) -> Float[Tensor, " out"] | None:

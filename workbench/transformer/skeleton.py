@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from workbench.transformer.load import LanguageModel
 from workbench.transformer.matrices import BlockMatrix, block_matrices
@@ -44,12 +43,12 @@ class Skeleton:
     def read(self, matrix: BlockMatrix) -> Float[Tensor, "out in"]:
         """The matrix as (out, in), in float32."""
         weight = self.weight(matrix).read()
-        return weight.T if isinstance(matrix.module, Conv1D) else weight
+        return weight.T if matrix.transposed else weight
 
     def shape(self, matrix: BlockMatrix) -> tuple[int, int]:
         """(out, in) of the matrix."""
         rows, columns = self.weight(matrix).shape
-        return (columns, rows) if isinstance(matrix.module, Conv1D) else (rows, columns)
+        return (columns, rows) if matrix.transposed else (rows, columns)
 
     @property
     def largest(self) -> int:

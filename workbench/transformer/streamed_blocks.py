@@ -6,7 +6,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from workbench.transformer.matrices import BlockMatrix, blocks_of, replace_module
 from workbench.transformer.shards import StoredTensor
@@ -73,8 +72,8 @@ class StreamedBlocks:
                 self._seen(name, x, y)
 
         bias = self._skeleton.stored.get(f"{matrix.path}.bias")
-        weight, transposed = self._skeleton.weight(matrix), isinstance(matrix.module, Conv1D)
-        return _StreamedLinear(weight, transposed, None if bias is None else bias.read(), told)
+        weight = self._skeleton.weight(matrix)
+        return _StreamedLinear(weight, matrix.transposed, None if bias is None else bias.read(), told)
 
 
 class _StreamedLinear(nn.Module):
